@@ -1,0 +1,84 @@
+//! Counting heap allocations, to show that a path makes none.
+//!
+//! A test that counts installs the allocator for its own binary:
+//!
+//! ```standalone_crate
+//! use ringseal_tests::alloc::{self, CountingAllocator};
+//!
+//! #[global_allocator]
+//! static ALLOCATOR: CountingAllocator = CountingAllocator;
+//!
+//! let (_buffer, counts) = alloc::count(|| Vec::<u8>::with_capacity(100));
+//! assert_eq!((counts.allocations, counts.bytes), (1, 100));
+//! ```
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// What a piece of work asked of the heap, on the thread that ran it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// Blocks allocated or resized.
+    pub allocations: u64,
+    /// Bytes in these blocks; a resized block counts with its whole new size.
+    pub bytes: u64,
+}
+
+thread_local! {
+    // Constant and without a destructor, so that reading it neither allocates nor fails, however early
+    // or late in a thread's life.
+    static SO_FAR: Cell<Counts> = const { Cell::new(Counts { allocations: 0, bytes: 0 }) };
+}
+
+/// Runs `work` and counts what it allocates on this thread.
+///
+/// Everything counts as zero unless [`CountingAllocator`] is the global allocator, so a test should
+/// also expect an allocation that it knows of.
+pub fn count<T>(work: impl FnOnce() -> T) -> (T, Counts) {
+    let before = SO_FAR.get();
+    let result = work();
+    let after = SO_FAR.get();
+    let counts = Counts {
+        allocations: after.allocations - before.allocations,
+        bytes: after.bytes - before.bytes,
+    };
+    (result, counts)
+}
+
+/// The system's allocator, with a count per thread. See the [module](self) for how to install it.
+pub struct CountingAllocator;
+
+impl CountingAllocator {
+    fn record(bytes: usize) {
+        let Counts { allocations, bytes: total } = SO_FAR.get();
+        SO_FAR.set(Counts { allocations: allocations + 1, bytes: total + bytes as u64 });
+    }
+}
+
+// SAFETY: every call goes to `System` unchanged, which keeps the contract; counting touches only a
+// thread-local `Cell` that needs no allocation.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::record(layout.size());
+        // SAFETY: the caller keeps `alloc`'s contract, which is `System`'s.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::record(layout.size());
+        // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is `System`'s.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        Self::record(new_size);
+        // SAFETY: `block` came from `System` with this layout, as every block here does, and the caller
+        // keeps the rest of `realloc`'s contract.
+        unsafe { System.realloc(block, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: `block` came from `System` with this layout, as every block here does.
+        unsafe { System.dealloc(block, layout) }
+    }
+}

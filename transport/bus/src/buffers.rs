@@ -1,0 +1,161 @@
+//! A shard's receive buffers, and the bound on what its handler may hold of them.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+/// The size of a link's receive buffer in bytes. A frame that is larger gets one of its own.
+pub(crate) const BUFFER: usize = 64 << 10;
+
+/// How many unused buffers a shard keeps for the next ones who need one.
+const SPARES: usize = 4;
+
+/// How many of the longest-retired buffers are asked whether their frames are gone.
+const ASKED: usize = 4;
+
+/// The receive buffers that links have given up and whose frames may still be held.
+///
+/// Frames are slices of the buffer they arrived in, so a buffer cannot be used again before its last
+/// frame is dropped. A link whose buffer is still held retires it and goes on with another; the
+/// retired bytes count against the budget until they are free.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    retired: VecDeque<Retired>,
+    retired_bytes: u64,
+    budget: u64,
+}
+
+#[derive(Debug)]
+struct Retired {
+    buffer: BytesMut,
+    capacity: usize,
+}
+
+impl Buffers {
+    /// No buffers yet, and at most `budget` bytes of retired ones.
+    pub(crate) fn new(budget: u64) -> Self {
+        Self { retired: VecDeque::new(), retired_bytes: 0, budget }
+    }
+
+    /// An empty buffer of at least `capacity` bytes, or `None` when handlers hold so much that the
+    /// budget forbids another. One is always given when nothing is held.
+    pub(crate) fn take(&mut self, capacity: usize) -> Option<BytesMut> {
+        for at in 0..self.retired.len().min(ASKED) {
+            let fits = (capacity..=4 * capacity).contains(&self.retired[at].capacity);
+            if fits && self.retired[at].is_free() {
+                return self.remove(at).map(|retired| retired.buffer);
+            }
+        }
+        if self.retired_bytes + capacity as u64 > self.budget {
+            self.sweep(0);
+            if self.retired_bytes + capacity as u64 > self.budget && self.retired_bytes > 0 {
+                return None;
+            }
+        }
+        Some(Self::make(capacity))
+    }
+
+    /// Takes back a buffer of `capacity` bytes; frames of it may still be held.
+    pub(crate) fn retire(&mut self, buffer: BytesMut, capacity: usize) {
+        if capacity > 0 {
+            self.retired_bytes += capacity as u64;
+            self.retired.push_back(Retired { buffer, capacity });
+        }
+    }
+
+    /// Returns the memory of buffers that nobody holds any more, a few spares apart.
+    pub(crate) fn trim(&mut self) {
+        if self.retired.len() > SPARES {
+            self.sweep(SPARES);
+        }
+    }
+
+    fn sweep(&mut self, mut spares: usize) {
+        let mut at = 0;
+        while at < self.retired.len() {
+            let free = self.retired[at].is_free();
+            if free && (spares == 0 || self.retired[at].capacity > BUFFER) {
+                self.remove(at);
+                continue;
+            }
+            spares -= usize::from(free);
+            at += 1;
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Retired> {
+        let retired = self.retired.remove(at)?;
+        self.retired_bytes -= retired.capacity as u64;
+        Some(retired)
+    }
+
+    /// Every receive buffer is made here, zeroed, so that reads may treat its spare capacity as
+    /// initialised bytes.
+    fn make(capacity: usize) -> BytesMut {
+        let mut buffer = BytesMut::zeroed(capacity);
+        buffer.clear();
+        buffer
+    }
+}
+
+impl Retired {
+    /// Whether the last frame is gone; the buffer then has its whole capacity back.
+    fn is_free(&mut self) -> bool {
+        self.buffer.try_reclaim(self.capacity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(buffers: &mut Buffers) -> (BytesMut, bytes::Bytes) {
+        let mut buffer = buffers.take(BUFFER).expect("within the budget");
+        buffer.extend_from_slice(&[7; 300]);
+        let frame = buffer.split_to(300).freeze();
+        (buffer, frame)
+    }
+
+    #[test]
+    fn a_retired_buffer_comes_back_when_its_frames_are_gone() {
+        let mut buffers = Buffers::new(1 << 20);
+        let (buffer, frame) = filled(&mut buffers);
+        buffers.retire(buffer, BUFFER);
+        let address = frame.as_ptr();
+        let other = buffers.take(BUFFER).expect("within the budget");
+        assert_ne!(other.as_ptr(), address, "the first is still held");
+        drop(frame);
+        let again = buffers.take(BUFFER).expect("within the budget");
+        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (address, 0, BUFFER));
+        assert_eq!(buffers.retired_bytes, 0);
+    }
+
+    #[test]
+    fn the_budget_bounds_what_is_held() {
+        let mut buffers = Buffers::new(2 * BUFFER as u64);
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let (buffer, frame) = filled(&mut buffers);
+            held.push(frame);
+            buffers.retire(buffer, BUFFER);
+        }
+        assert!(buffers.take(BUFFER).is_none());
+        held.pop();
+        assert!(buffers.take(BUFFER).is_some());
+    }
+
+    #[test]
+    fn one_buffer_is_given_whatever_the_budget_says() {
+        assert!(Buffers::new(1).take(BUFFER).is_some());
+    }
+
+    #[test]
+    fn trimming_keeps_a_few_spares_and_no_large_buffer() {
+        let mut buffers = Buffers::new(u64::MAX);
+        for capacity in [BUFFER, 8 * BUFFER, BUFFER, BUFFER, BUFFER, BUFFER, BUFFER] {
+            buffers.retire(Buffers::make(capacity), capacity);
+        }
+        buffers.trim();
+        assert_eq!(buffers.retired_bytes, (SPARES * BUFFER) as u64);
+    }
+}

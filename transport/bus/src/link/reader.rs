@@ -1,0 +1,97 @@
+//! From a link's socket to whole frames.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use ringseal_wire::{Deframer, Frame, SizeError};
+
+use crate::buffers::{BUFFER, Buffers};
+use crate::runtime::Stream;
+
+/// A read with less room than this is not worth its system call.
+const LEAST_READ: usize = 4 << 10;
+
+/// Receives frames in large reads and cuts them out of their buffer without a copy.
+#[derive(Debug)]
+pub(super) struct Reader {
+    deframer: Deframer,
+    /// The full size of the deframer's present buffer.
+    capacity: usize,
+}
+
+/// What a read brought.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// So many bytes.
+    Bytes(usize),
+    /// The peer has closed.
+    End,
+    /// Nothing: handlers hold as much as the shard's budget allows.
+    Starved,
+}
+
+impl Reader {
+    pub(super) fn new(max_frame: u32, early: &[u8]) -> Self {
+        let mut deframer = Deframer::new(max_frame);
+        // Zeroed, like every buffer that is read into: what is behind `early` is spare.
+        let mut buffer = bytes::BytesMut::zeroed(early.len());
+        buffer.copy_from_slice(early);
+        *deframer.buffer_mut() = buffer;
+        Self { deframer, capacity: early.len() }
+    }
+
+    /// The next frame that has arrived whole.
+    #[inline]
+    pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, SizeError> {
+        self.deframer.next_frame()
+    }
+
+    /// Reads what has arrived. All whole frames must have been taken before.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        buffers: &mut Buffers,
+    ) -> Poll<io::Result<Read>> {
+        if !self.make_room(buffers) {
+            return Poll::Ready(Ok(Read::Starved));
+        }
+        Poll::Ready(Ok(match ready!(stream.poll_fill(cx, self.deframer.buffer_mut()))? {
+            0 => Read::End,
+            count => Read::Bytes(count),
+        }))
+    }
+
+    /// Returns the buffer; nothing can be read afterwards.
+    pub(super) fn close(&mut self, buffers: &mut Buffers) {
+        let old = self.deframer.swap_buffer(bytes::BytesMut::new());
+        buffers.retire(old, self.capacity);
+        self.capacity = 0;
+    }
+
+    /// Sees to it that the buffer has room for what is missing of the frame under way. False when
+    /// the budget forbids it.
+    fn make_room(&mut self, buffers: &mut Buffers) -> bool {
+        let started = self.deframer.buffered();
+        // A bad size ends the link before it gets here.
+        let missing = self.deframer.missing().unwrap_or(0);
+        let wanted = (started + missing).max(BUFFER);
+        let buffer = self.deframer.buffer_mut();
+        let room = buffer.capacity() - buffer.len();
+        // A large frame's own buffer ends with the frame, so its last read may be a small one.
+        let enough = if self.capacity > BUFFER { missing } else { missing.max(LEAST_READ) };
+        if room >= enough {
+            return true;
+        }
+        // If nobody holds a frame of this buffer any more, it starts over where it is.
+        if self.capacity == wanted && buffer.try_reclaim(wanted - started) {
+            return true;
+        }
+        let Some(fresh) = buffers.take(wanted) else { return false };
+        let capacity = fresh.capacity();
+        let old = self.deframer.swap_buffer(fresh);
+        buffers.retire(old, self.capacity);
+        self.capacity = capacity;
+        true
+    }
+}

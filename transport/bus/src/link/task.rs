@@ -1,0 +1,298 @@
+//! The task of one link: read, hand over, write, until either side ends it.
+//!
+//! One task does both directions, so that what a read brings is answered by the write that follows
+//! it, in the same turn.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::error::Reason;
+use crate::handler::{Flow, Handler};
+use crate::handoff::Handoff;
+use crate::link::reader::{Read, Reader};
+use crate::link::{Link, LinkState};
+use crate::mesh::Control;
+use crate::owner::State;
+use crate::registry::LastReason;
+use crate::runtime::{self, Stream};
+use crate::shard::Core;
+
+/// How many reads a link may make before others have their turn.
+const TURNS: usize = 8;
+
+/// How long a contested link may take to show life before the newcomer takes over.
+const CONTEST: Duration = Duration::from_secs(3);
+
+/// Silence of the peer's kernel, while it owes us answers, that counts as its death: what keepalive
+/// allows on an idle connection (1 s idle and 3 probes, 1 s apart).
+const DEAD_AFTER: Duration = Duration::from_secs(4);
+
+/// The kernel tells times of a connection in ticks that may be this far off.
+const CLOCK_SLACK: Duration = Duration::from_millis(12);
+
+/// Runs a link from its adoption to its end. The link is in the shard's table already.
+pub(crate) async fn run<H: Handler>(
+    core: Rc<Core<H>>,
+    state: Rc<LinkState>,
+    handoff: Handoff<Stream>,
+) {
+    let local = &core.local;
+    let slot = local.shared.slot(state.peer);
+    let role = handoff.owner.role();
+    slot.owner.advance(handoff.owner, State::Up);
+    slot.state_began(local.shared.environment.unix_ms());
+    local.metrics().links_up.add(1);
+    tracing::info!(
+        peer = state.peer.get(),
+        shard = local.shard,
+        role = role.as_str(),
+        authenticated = handoff.outcome.authenticated(),
+        "link up"
+    );
+    core.handler.borrow_mut().on_link_up(&mut Link::new(local, &state), state.owner.incarnation());
+
+    let max_frame = local.shared.limits.max_message_size;
+    let mut task = LinkTask {
+        core: &core,
+        state: &state,
+        stream: handoff.socket,
+        reader: Reader::new(max_frame, handoff.early.as_slice()),
+        finished: false,
+    };
+    let reason = poll_fn(|cx| task.poll(cx)).await;
+    task.reader.close(&mut local.buffers.borrow_mut());
+    task.stream.shutdown();
+    drop(task);
+
+    let lost = close(&core, &state).await;
+    tracing::info!(
+        peer = state.peer.get(),
+        shard = local.shard,
+        role = role.as_str(),
+        reason = reason.as_str(),
+        lost,
+        "link down"
+    );
+    local.metrics().links_up.sub(1);
+    local.metrics().dropped[reason as usize].add(lost);
+    state.set_paused(local, false);
+    core.handler.borrow_mut().on_link_down(state.peer, reason, lost);
+    slot.note_reason(LastReason::Link(reason));
+    slot.state_began(local.shared.environment.unix_ms());
+    local.remove(&state);
+    local.shared.vacate(state.peer, state.owner.with(State::Draining));
+    if let Some(shard) = handoff.dialed_by {
+        local.shared.mailboxes[shard].tell(Control::Redial(state.peer));
+    }
+}
+
+/// Lets no new frame in, waits for those on their way and returns how many are lost.
+async fn close<H: Handler>(core: &Core<H>, state: &LinkState) -> u64 {
+    let local = &core.local;
+    let slot = local.shared.slot(state.peer);
+    slot.owner.advance(state.owner.with(State::Up), State::Draining);
+    loop {
+        local.take_outgoing();
+        // Whoever has reserved credit and has not enqueued yet is between two instructions.
+        if slot.credit.frames() as usize == state.outbox.borrow().len() {
+            break;
+        }
+        runtime::sleep(Duration::from_millis(1)).await;
+    }
+    let (frames, bytes) = state.outbox.borrow_mut().clear();
+    slot.credit.release(frames, bytes);
+    slot.credit.take_wanted();
+    frames.into()
+}
+
+struct LinkTask<'a, H> {
+    core: &'a Core<H>,
+    state: &'a LinkState,
+    stream: Stream,
+    reader: Reader,
+    /// Whether our direction has been ended.
+    finished: bool,
+}
+
+/// What a step leaves to do.
+enum Next {
+    /// Go on: there is or may be more.
+    More,
+    /// Nothing until something wakes the task.
+    Wait,
+}
+
+impl<H: Handler> LinkTask<'_, H> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+        // While we run, nobody needs to wake us.
+        self.state.waker.borrow_mut().take();
+        for _ in 0..TURNS {
+            match self.turn(cx) {
+                Ok(Next::More) => {}
+                Ok(Next::Wait) => {
+                    *self.state.waker.borrow_mut() = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Err(reason) => return Poll::Ready(reason),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<Next, Reason> {
+        self.core.local.take_outgoing();
+        if self.state.check.take() {
+            self.check_life()?;
+        }
+        match self.state.ending.get() {
+            Some(Reason::Shutdown) if !self.state.cut.get() => {}
+            Some(reason) => return Err(reason),
+            None => {}
+        }
+        let paused = self.deliver()?;
+        let flushed = self.flush(cx)?;
+        if paused && !self.state.paused.get() {
+            return Ok(Next::More);
+        }
+        if flushed && self.state.ending.get().is_some() {
+            self.finish()?;
+        }
+        if self.state.paused.get() {
+            return Ok(Next::Wait);
+        }
+        self.read(cx)
+    }
+
+    /// Hands over every whole frame; true when the handler has paused the link.
+    fn deliver(&mut self) -> Result<bool, Reason> {
+        if self.state.paused.get() {
+            return Ok(true);
+        }
+        let core = self.core;
+        let slot = core.local.shared.slot(self.state.peer);
+        let mut handler = core.handler.borrow_mut();
+        let mut link = Link::new(&core.local, self.state);
+        let mut frames = 0;
+        let paused = loop {
+            let frame = match self.reader.next_frame() {
+                Ok(Some(frame)) if !frame.command().is_handshake() => frame,
+                Ok(None) => break Ok(false),
+                Ok(Some(frame)) => {
+                    let error = format_args!("{} on an established link", frame.command());
+                    break Err(self.state.protocol_error(&core.local, error));
+                }
+                Err(error) => {
+                    break Err(self.state.protocol_error(&core.local, format_args!("{error}")));
+                }
+            };
+            frames += 1;
+            if handler.on_frame(&mut link, frame) == Flow::Pause {
+                self.state.set_paused(&core.local, true);
+                break Ok(true);
+            }
+        };
+        core.local.metrics().frames_in.add(frames);
+        slot.frames_in.add(frames);
+        paused
+    }
+
+    /// Writes what has gathered; true when nothing is left.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, Reason> {
+        let local = &self.core.local;
+        let slot = local.shared.slot(self.state.peer);
+        loop {
+            while !self.state.outbox.borrow().is_empty() {
+                let written = {
+                    let outbox = self.state.outbox.borrow();
+                    let mut scratch = local.scratch.borrow_mut();
+                    outbox.gather(&mut scratch, |slices, _| self.stream.poll_write(cx, slices))
+                };
+                let written = match written {
+                    Poll::Ready(written) => written.map_err(|error| Reason::of(&error))?,
+                    Poll::Pending => return Ok(false),
+                };
+                let (frames, bytes) = self.state.outbox.borrow_mut().advance(written);
+                slot.credit.release(frames, bytes);
+                let metrics = local.metrics();
+                metrics.writes.add(1);
+                metrics.frames_out.add(frames.into());
+                metrics.bytes_out.add(written as u64);
+                slot.frames_out.add(frames.into());
+                slot.bytes_out.add(written as u64);
+            }
+            if !slot.credit.take_wanted() {
+                return Ok(true);
+            }
+            let mut link = Link::new(local, self.state);
+            self.core.handler.borrow_mut().on_writable(&mut link);
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<Next, Reason> {
+        let local = &self.core.local;
+        let mut buffers = local.buffers.borrow_mut();
+        match self.reader.poll_read(cx, &mut self.stream, &mut buffers) {
+            Poll::Pending => Ok(Next::Wait),
+            Poll::Ready(Ok(Read::Bytes(count))) => {
+                local.metrics().reads.add(1);
+                local.metrics().bytes_in.add(count as u64);
+                local.shared.slot(self.state.peer).bytes_in.add(count as u64);
+                Ok(Next::More)
+            }
+            Poll::Ready(Ok(Read::Starved)) => {
+                self.state.starved.set(true);
+                Ok(Next::Wait)
+            }
+            Poll::Ready(Ok(Read::End)) => {
+                drop(buffers);
+                // The peer may have closed its direction only: what it is owed goes out if it can.
+                let _ = self.flush(cx);
+                Err(self.state.ending.get().unwrap_or(Reason::Eof))
+            }
+            Poll::Ready(Err(error)) => Err(Reason::of(&error)),
+        }
+    }
+
+    /// Ends our direction of a link that is shutting down, and the link once the peer has it all.
+    fn finish(&mut self) -> Result<(), Reason> {
+        let slot = self.core.local.shared.slot(self.state.peer);
+        if slot.credit.frames() > 0 {
+            return Ok(());
+        }
+        if !self.finished {
+            self.finished = true;
+            self.stream.finish();
+        }
+        match self.stream.liveness() {
+            Ok(life) if life.connected && !life.acknowledged => Ok(()),
+            _ => Err(Reason::Shutdown),
+        }
+    }
+
+    /// Looks for signs of life that reading and writing do not show.
+    fn check_life(&mut self) -> Result<(), Reason> {
+        let life = self.stream.liveness().map_err(|error| Reason::of(&error))?;
+        if !life.connected && self.state.paused.get() {
+            let error = self.stream.take_error().unwrap_or(io::ErrorKind::ConnectionReset.into());
+            return Err(Reason::of(&error));
+        }
+        if life.unanswered >= 3 && life.silent_for >= DEAD_AFTER {
+            return Err(Reason::Keepalive);
+        }
+        if let Some(since) = self.state.contested.get() {
+            let contested = Instant::now() - since;
+            if life.connected && life.silent_for + CLOCK_SLACK < contested {
+                let slot = self.core.local.shared.slot(self.state.peer);
+                slot.note_alive(self.state.owner.incarnation());
+                self.state.contested.set(None);
+            } else if contested >= CONTEST {
+                return Err(Reason::Superseded);
+            }
+        }
+        Ok(())
+    }
+}

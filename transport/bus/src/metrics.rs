@@ -1,0 +1,210 @@
+//! Counters that one shard writes and anyone reads, and the snapshots made of them.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use ringseal_auth::{HandshakeResult, Leniency};
+use ringseal_wire::ReplicaId;
+
+use crate::error::Reason;
+
+/// A number with a single writer: bumping it is a load and a store, never a locked instruction.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Which end of a handshake we were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// We dialled.
+    Dialer,
+    /// The peer dialled.
+    Acceptor,
+}
+
+impl Role {
+    /// Both roles, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Dialer, Self::Acceptor];
+
+    /// The word that logs and metrics carry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dialer => "dialer",
+            Self::Acceptor => "acceptor",
+        }
+    }
+
+    /// The same fact as seen on an established link.
+    #[must_use]
+    pub fn direction(self) -> &'static str {
+        match self {
+            Self::Dialer => "outbound",
+            Self::Acceptor => "inbound",
+        }
+    }
+}
+
+/// Upper bounds of the handshake-time histogram's buckets, in seconds; a last bucket has none.
+pub const HANDSHAKE_BUCKETS: [f64; 8] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+
+const RESULTS: usize = HandshakeResult::ALL.len();
+
+/// What one shard counts.
+#[derive(Debug, Default)]
+pub(crate) struct ShardMetrics {
+    pub(crate) links_up: Counter,
+    pub(crate) handshakes: [[Counter; RESULTS]; 2],
+    pub(crate) handshake_buckets: [Counter; HANDSHAKE_BUCKETS.len() + 1],
+    pub(crate) handshake_micros: Counter,
+    pub(crate) preauth: Counter,
+    pub(crate) frames_in: Counter,
+    pub(crate) frames_out: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) reads: Counter,
+    pub(crate) writes: Counter,
+    pub(crate) dropped: [Counter; Reason::ALL.len()],
+    pub(crate) reconnects: Counter,
+    pub(crate) soft: [Counter; Leniency::ALL.len()],
+    pub(crate) paused: Counter,
+    pub(crate) accept_errors: Counter,
+    pub(crate) listening: Counter,
+}
+
+impl ShardMetrics {
+    pub(crate) fn handshake(&self, role: Role, result: HandshakeResult, took: Duration) {
+        self.handshakes[role as usize][result as usize].add(1);
+        let seconds = took.as_secs_f64();
+        let bucket = HANDSHAKE_BUCKETS.iter().position(|bound| seconds <= *bound);
+        self.handshake_buckets[bucket.unwrap_or(HANDSHAKE_BUCKETS.len())].add(1);
+        self.handshake_micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+/// What the whole bus has counted since its start: a snapshot, summed over the shards.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// How many shards the bus has.
+    pub shards: usize,
+    /// How many of them accept connections.
+    pub shards_listening: usize,
+    /// Links that are up.
+    pub links_up: u64,
+    /// Links whose handler has paused them.
+    pub paused_links: u64,
+    /// Connections that have been accepted and have not finished their handshake.
+    pub preauth_connections: u64,
+    /// Handshakes that ended, by role and result; every pair is present.
+    pub handshakes: Vec<(Role, HandshakeResult, u64)>,
+    /// How long handshakes took, whatever their result.
+    pub handshake_seconds: HandshakeTimes,
+    /// Frames handed to handlers.
+    pub frames_in: u64,
+    /// Frames written to sockets.
+    pub frames_out: u64,
+    /// Bytes read from links.
+    pub bytes_in: u64,
+    /// Bytes written to links.
+    pub bytes_out: u64,
+    /// Reads that brought something; frames per read is the batching factor.
+    pub reads: u64,
+    /// Writes that took something.
+    pub writes: u64,
+    /// Accepted frames that were lost when their link ended, by its reason; every reason is present.
+    pub frames_dropped: Vec<(Reason, u64)>,
+    /// Sends that were refused with `Backpressure`.
+    pub backpressure: u64,
+    /// Dials after the first one to each peer.
+    pub reconnects: u64,
+    /// Links admitted although `enforce` would have refused them, by what was missing.
+    pub soft_admissions: Vec<(Leniency, u64)>,
+    /// Whether no peer has needed leniency for ten minutes.
+    pub safe_to_enforce: bool,
+    /// Errors while accepting, such as having no descriptor left.
+    pub accept_errors: u64,
+}
+
+impl Metrics {
+    /// How many handshakes ended with `result` in `role`.
+    #[must_use]
+    pub fn handshakes(&self, role: Role, result: HandshakeResult) -> u64 {
+        let of = self.handshakes.iter().find(|(r, e, _)| (*r, *e) == (role, result));
+        of.map_or(0, |(_, _, count)| *count)
+    }
+
+    /// How many accepted frames were lost to links that ended for `reason`.
+    #[must_use]
+    pub fn frames_dropped(&self, reason: Reason) -> u64 {
+        let of = self.frames_dropped.iter().find(|(r, _)| *r == reason);
+        of.map_or(0, |(_, count)| *count)
+    }
+}
+
+/// A histogram of handshake times.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HandshakeTimes {
+    /// How many took up to each of [`HANDSHAKE_BUCKETS`], not cumulative; the last has no bound.
+    pub counts: [u64; HANDSHAKE_BUCKETS.len() + 1],
+    /// The sum of all times, in seconds.
+    pub sum: f64,
+}
+
+/// One replica of the roster as this one sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerStatus {
+    /// The replica's id.
+    pub id: ReplicaId,
+    /// Its address, as the roster spells it.
+    pub address: String,
+    /// The link to it, if one is up.
+    pub link: Option<LinkStatus>,
+    /// When the present state began, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Frames received from it, over all links so far.
+    pub frames_in: u64,
+    /// Frames written to it.
+    pub frames_out: u64,
+    /// Bytes received from it.
+    pub bytes_in: u64,
+    /// Bytes written to it.
+    pub bytes_out: u64,
+    /// Frames that wait to be written.
+    pub outbox: u32,
+    /// Why the last link ended or the last handshake failed.
+    pub last_reason: Option<&'static str>,
+}
+
+/// A link that is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkStatus {
+    /// Who dialled.
+    pub role: Role,
+    /// The shard that owns it.
+    pub shard: usize,
+    /// Whether the peer has proven that it holds the secret.
+    pub authenticated: bool,
+    /// The link's number, unique in this process.
+    pub incarnation: u64,
+}

@@ -1,0 +1,394 @@
+//! What all shards and every handle share: who the peers are, who is connected, what was counted.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use ringseal_auth::{HandshakeResult, Identity, Leniency};
+use ringseal_wire::{ClusterId, Frame, ReplicaId};
+
+use crate::config::{Auth, Config, Limits};
+use crate::credit::Credit;
+use crate::environment::Environment;
+use crate::error::{Reason, SendErrorKind};
+use crate::mesh::{Control, Mailbox};
+use crate::metrics::{
+    Counter, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, ShardMetrics,
+};
+use crate::owner::{Owner, OwnerSlot, State};
+use crate::roster::Roster;
+
+/// How long no peer may have needed leniency before enforcing is called safe.
+const SAFE_AFTER_MS: u64 = 10 * 60 * 1000;
+
+/// One peer as all shards see it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) owner: OwnerSlot,
+    pub(crate) credit: Credit,
+    /// The incarnation that has last shown life while a newcomer contested it.
+    alive: AtomicU64,
+    /// Whether a newcomer is held at this moment.
+    held: AtomicBool,
+    member: bool,
+    since_ms: AtomicU64,
+    last_reason: AtomicU8,
+    pub(crate) frames_in: Counter,
+    pub(crate) frames_out: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+}
+
+/// Why a peer is not linked: a link that ended, or a handshake that failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LastReason {
+    Link(Reason),
+    Handshake(HandshakeResult),
+}
+
+impl Slot {
+    fn new(limits: &Limits, member: bool, now_ms: u64) -> Self {
+        Self {
+            owner: OwnerSlot::default(),
+            credit: Credit::new(limits),
+            alive: AtomicU64::new(0),
+            held: AtomicBool::new(false),
+            member,
+            since_ms: AtomicU64::new(now_ms),
+            last_reason: AtomicU8::new(0),
+            frames_in: Counter::default(),
+            frames_out: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+        }
+    }
+
+    /// Makes the caller the one newcomer that is held, unless there is one.
+    pub(crate) fn hold(&self) -> Option<Held<'_>> {
+        (!self.held.swap(true, SeqCst)).then_some(Held(&self.held))
+    }
+
+    /// Notes that a contested incarnation has shown life.
+    pub(crate) fn note_alive(&self, incarnation: u64) {
+        self.alive.store(incarnation, SeqCst);
+    }
+
+    /// Whether a contested incarnation has shown life.
+    pub(crate) fn is_alive(&self, incarnation: u64) -> bool {
+        self.alive.load(SeqCst) == incarnation
+    }
+
+    pub(crate) fn state_began(&self, now_ms: u64) {
+        self.since_ms.store(now_ms, Relaxed);
+    }
+
+    pub(crate) fn note_reason(&self, reason: LastReason) {
+        let code = match reason {
+            LastReason::Link(reason) => 1 + reason as u8,
+            LastReason::Handshake(result) => 0x80 | result as u8,
+        };
+        self.last_reason.store(code, Relaxed);
+    }
+
+    fn last_reason(&self) -> Option<&'static str> {
+        match self.last_reason.load(Relaxed) {
+            0 => None,
+            code if code & 0x80 != 0 => {
+                Some(HandshakeResult::ALL[usize::from(code & 0x7f)].as_str())
+            }
+            code => Some(Reason::ALL[usize::from(code - 1)].as_str()),
+        }
+    }
+}
+
+/// The place of the one newcomer that waits for a peer; dropping it lets another wait.
+#[derive(Debug)]
+pub(crate) struct Held<'a>(&'a AtomicBool);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, SeqCst);
+    }
+}
+
+/// The state that every shard and handle of one bus shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) cluster: ClusterId,
+    pub(crate) replica: ReplicaId,
+    pub(crate) limits: Limits,
+    pub(crate) roster: Roster,
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) mailboxes: Box<[Mailbox]>,
+    pub(crate) metrics: Box<[ShardMetrics]>,
+    auth: Auth,
+    slots: Box<[Slot]>,
+    incarnations: AtomicU64,
+    placement: Mutex<Placement>,
+    stopping: AtomicBool,
+    backpressure: AtomicU64,
+    last_leniency_ms: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, shards: usize, local_addr: SocketAddr) -> Self {
+        let now_ms = config.environment.unix_ms();
+        let slot = |id| {
+            let id = ReplicaId::new(id);
+            let member = id != config.replica && config.roster.contains(id);
+            Slot::new(&config.limits, member, now_ms)
+        };
+        Self {
+            slots: (0..=u8::MAX).map(slot).collect(),
+            cluster: config.cluster,
+            replica: config.replica,
+            limits: config.limits,
+            roster: config.roster,
+            environment: config.environment,
+            auth: config.auth,
+            local_addr,
+            mailboxes: (0..shards).map(|_| Mailbox::new()).collect(),
+            metrics: (0..shards).map(|_| ShardMetrics::default()).collect(),
+            incarnations: AtomicU64::new(1),
+            placement: Mutex::new(Placement::new(shards)),
+            stopping: AtomicBool::new(false),
+            backpressure: AtomicU64::new(0),
+            last_leniency_ms: AtomicU64::new(now_ms),
+        }
+    }
+
+    /// Our side's constants in a handshake.
+    pub(crate) fn identity(&self) -> Identity<'_> {
+        Identity::new(self.cluster, self.replica, self.auth.as_auth())
+    }
+
+    pub(crate) fn slot(&self, peer: ReplicaId) -> &Slot {
+        &self.slots[peer.index()]
+    }
+
+    /// Whether a frame may be sent now, and to which link; its credit is then reserved.
+    #[inline]
+    pub(crate) fn admit(&self, peer: ReplicaId, frame: &Frame) -> Result<Owner, SendErrorKind> {
+        let slot = self.slot(peer);
+        let len = frame.wire_len();
+        if !slot.member {
+            return Err(SendErrorKind::UnknownPeer);
+        }
+        if len > self.limits.max_message_size as usize {
+            return Err(SendErrorKind::TooLarge);
+        }
+        if frame.command().is_handshake() {
+            return Err(SendErrorKind::ReservedCommand);
+        }
+        if self.stopping() {
+            return Err(SendErrorKind::ShuttingDown);
+        }
+        let owner = slot.owner.load();
+        if !owner.is_up() {
+            return Err(SendErrorKind::NotConnected);
+        }
+        if !slot.credit.reserve(len) {
+            self.backpressure.fetch_add(1, Relaxed);
+            return Err(SendErrorKind::Backpressure);
+        }
+        // A link that ends waits for credit that is reserved at this point to come back or to turn
+        // into an entry it can count, so we look once more after reserving.
+        if slot.owner.load() != owner {
+            slot.credit.release(1, len as u64);
+            return Err(SendErrorKind::NotConnected);
+        }
+        Ok(owner)
+    }
+
+    /// Claims `peer` for a new link on the shard with the fewest links.
+    ///
+    /// # Errors
+    ///
+    /// The present owner, when the peer is not vacant.
+    pub(crate) fn claim(
+        &self,
+        peer: ReplicaId,
+        role: Role,
+        authenticated: bool,
+    ) -> Result<Owner, Owner> {
+        let mut placement = self.placement();
+        let shard = placement.fewest();
+        let incarnation = self.incarnations.fetch_add(1, Relaxed);
+        let owner = Owner::claim(incarnation, shard, role, authenticated);
+        self.slot(peer).owner.claim(owner)?;
+        placement.add(shard);
+        Ok(owner)
+    }
+
+    /// Ends the claim of a link, wherever it was in its life.
+    pub(crate) fn vacate(&self, peer: ReplicaId, owner: Owner) {
+        self.slot(peer).owner.advance(owner, State::Vacant);
+        self.placement().remove(owner.shard());
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Refuses every send from now on and asks every shard to shut down.
+    pub(crate) fn stop(&self, deadline: Instant) {
+        self.stopping.store(true, SeqCst);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.tell(Control::Stop(deadline)));
+    }
+
+    pub(crate) fn note_leniency(&self, shard: usize, leniency: Leniency) {
+        self.metrics[shard].soft[leniency as usize].add(1);
+        self.last_leniency_ms.store(self.environment.unix_ms(), Relaxed);
+    }
+
+    fn safe_to_enforce(&self) -> bool {
+        let since = self.last_leniency_ms.load(Relaxed);
+        self.environment.unix_ms().saturating_sub(since) >= SAFE_AFTER_MS
+    }
+
+    fn placement(&self) -> std::sync::MutexGuard<'_, Placement> {
+        self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn peer_statuses(&self) -> Vec<PeerStatus> {
+        let status = |(id, address): (ReplicaId, &crate::roster::Address)| {
+            let slot = self.slot(id);
+            let owner = slot.owner.load();
+            let link = owner.is_up().then(|| LinkStatus {
+                role: owner.role(),
+                shard: owner.shard(),
+                authenticated: owner.authenticated(),
+                incarnation: owner.incarnation(),
+            });
+            PeerStatus {
+                id,
+                address: address.to_string(),
+                link,
+                since_ms: slot.since_ms.load(Relaxed),
+                frames_in: slot.frames_in.get(),
+                frames_out: slot.frames_out.get(),
+                bytes_in: slot.bytes_in.get(),
+                bytes_out: slot.bytes_out.get(),
+                outbox: slot.credit.frames(),
+                last_reason: slot.last_reason(),
+            }
+        };
+        self.roster.iter().filter(|(id, _)| *id != self.replica).map(status).collect()
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        let sum = |field: fn(&ShardMetrics) -> &Counter| {
+            self.metrics.iter().map(|shard| field(shard).get()).sum::<u64>()
+        };
+        let mut handshakes = Vec::new();
+        for role in Role::ALL {
+            for result in HandshakeResult::ALL {
+                let counts = self.metrics.iter().map(|m| &m.handshakes[role as usize]);
+                let count = counts.map(|results| results[result as usize].get()).sum();
+                handshakes.push((role, result, count));
+            }
+        }
+        let dropped = |reason: Reason| {
+            (reason, self.metrics.iter().map(|m| m.dropped[reason as usize].get()).sum())
+        };
+        let soft = |leniency: Leniency| {
+            (leniency, self.metrics.iter().map(|m| m.soft[leniency as usize].get()).sum())
+        };
+        let mut handshake_seconds =
+            HandshakeTimes { sum: sum(|m| &m.handshake_micros) as f64 / 1e6, ..Default::default() };
+        for shard in &self.metrics {
+            for (count, bucket) in handshake_seconds.counts.iter_mut().zip(&shard.handshake_buckets)
+            {
+                *count += bucket.get();
+            }
+        }
+        Metrics {
+            shards: self.metrics.len(),
+            shards_listening: sum(|m| &m.listening) as usize,
+            links_up: sum(|m| &m.links_up),
+            paused_links: sum(|m| &m.paused),
+            preauth_connections: sum(|m| &m.preauth),
+            handshakes,
+            handshake_seconds,
+            frames_in: sum(|m| &m.frames_in),
+            frames_out: sum(|m| &m.frames_out),
+            bytes_in: sum(|m| &m.bytes_in),
+            bytes_out: sum(|m| &m.bytes_out),
+            reads: sum(|m| &m.reads),
+            writes: sum(|m| &m.writes),
+            frames_dropped: Reason::ALL.map(dropped).to_vec(),
+            backpressure: self.backpressure.load(Relaxed),
+            reconnects: sum(|m| &m.reconnects),
+            soft_admissions: Leniency::ALL.map(soft).to_vec(),
+            safe_to_enforce: self.safe_to_enforce(),
+            accept_errors: sum(|m| &m.accept_errors),
+        }
+    }
+}
+
+/// How many links each shard owns. A link goes to the shard with the fewest, ties in rotation, so
+/// that counts differ by at most one as long as links only come.
+#[derive(Debug)]
+struct Placement {
+    links: Box<[usize]>,
+    next: usize,
+}
+
+impl Placement {
+    fn new(shards: usize) -> Self {
+        Self { links: vec![0; shards].into(), next: 0 }
+    }
+
+    fn fewest(&self) -> usize {
+        let shards = self.links.len();
+        let in_turn = (0..shards).map(|offset| (self.next + offset) % shards);
+        in_turn.min_by_key(|shard| self.links[*shard]).expect("a bus has at least one shard")
+    }
+
+    fn add(&mut self, shard: usize) {
+        self.links[shard] += 1;
+        self.next = (shard + 1) % self.links.len();
+    }
+
+    fn remove(&mut self, shard: usize) {
+        self.links[shard] -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_spread_so_that_counts_differ_by_at_most_one() {
+        let mut placement = Placement::new(3);
+        for _ in 0..10 {
+            let shard = placement.fewest();
+            placement.add(shard);
+            let (min, max) = (placement.links.iter().min(), placement.links.iter().max());
+            assert!(max.expect("shards") - min.expect("shards") <= 1, "{:?}", placement.links);
+        }
+        placement.remove(1);
+        placement.remove(1);
+        assert_eq!(placement.fewest(), 1, "the emptied shard is next");
+    }
+
+    #[test]
+    fn every_reason_survives_its_code() {
+        let slot = Slot::new(&Limits::default(), true, 0);
+        assert_eq!(slot.last_reason(), None);
+        for reason in Reason::ALL {
+            slot.note_reason(LastReason::Link(reason));
+            assert_eq!(slot.last_reason(), Some(reason.as_str()));
+        }
+        for result in HandshakeResult::ALL {
+            slot.note_reason(LastReason::Handshake(result));
+            assert_eq!(slot.last_reason(), Some(result.as_str()));
+        }
+    }
+}

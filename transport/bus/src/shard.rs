@@ -1,0 +1,281 @@
+//! One core's part of the bus: its links, its mailbox, its connectors and its listener.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringseal_wire::{Frame, ReplicaId};
+
+use crate::admission::Admission;
+use crate::buffers::Buffers;
+use crate::connector::{self, Redials};
+use crate::error::{Reason, SendError};
+use crate::handler::Handler;
+use crate::handoff::Handoff;
+use crate::link::{self, LinkState, Scratch};
+use crate::listener;
+use crate::mesh::{Control, Mailbox, Outgoing};
+use crate::metrics::ShardMetrics;
+use crate::owner::Owner;
+use crate::registry::Shared;
+use crate::runtime::{self, Listener, Stream};
+
+/// How often a shard looks at what nothing wakes it for. It bounds what a lost wake-up can cost.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How often it looks for links that have died silently, and returns unused memory.
+const INSPECTION: Duration = Duration::from_secs(1);
+
+/// One shard of a bus, ready to run on an executor of the embedder's.
+///
+/// [`Bus::start`](crate::Bus::start) runs shards on threads of its own;
+/// [`Mesh::new`](crate::Mesh::new) gives them to an embedder who has executors already.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) listener: OwnedFd,
+}
+
+impl Shard {
+    /// The shard's number, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Runs the shard until the bus is shut down. Must be awaited inside a glommio executor; the
+    /// shard's tasks live there until this returns.
+    pub async fn run(self, handler: impl Handler) {
+        let Self { index, shared, listener } = self;
+        let core =
+            Rc::new(Core { local: Local::new(index, shared), handler: RefCell::new(handler) });
+        let ticker = runtime::spawn(tick(core.clone()));
+        let listener = Listener::adopt(listener);
+        let mut tasks = vec![runtime::spawn(listener::run(core.clone(), listener))];
+        for peer in core.local.peers_to_dial() {
+            tasks.push(runtime::spawn(connector::run(core.clone(), peer)));
+        }
+
+        let deadline = core.serve().await;
+        core.local.metrics().listening.set(0);
+        tasks.extend(core.local.admission.borrow_mut().close());
+        for task in tasks {
+            task.cancel().await;
+        }
+        core.end_links(deadline).await;
+        ticker.cancel().await;
+    }
+}
+
+/// What all tasks of a shard share, whatever its handler is.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) shard: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) buffers: RefCell<Buffers>,
+    pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) admission: RefCell<Admission>,
+    pub(crate) redials: Redials,
+    links: RefCell<Box<[Option<Rc<LinkState>>]>>,
+}
+
+/// A shard with its handler.
+#[derive(Debug)]
+pub(crate) struct Core<H> {
+    pub(crate) local: Local,
+    pub(crate) handler: RefCell<H>,
+}
+
+impl Local {
+    fn new(shard: usize, shared: Arc<Shared>) -> Self {
+        Self {
+            shard,
+            buffers: RefCell::new(Buffers::new(shared.limits.receive_budget)),
+            scratch: RefCell::new(Scratch::new()),
+            admission: RefCell::new(Admission::new(shared.limits.preauth_connections)),
+            redials: Redials::default(),
+            links: RefCell::new(vec![None; 256].into()),
+            shared,
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &ShardMetrics {
+        &self.shared.metrics[self.shard]
+    }
+
+    /// The peers that this shard's connectors dial: every higher id, spread over the shards.
+    fn peers_to_dial(&self) -> Vec<ReplicaId> {
+        let shards = self.shared.mailboxes.len();
+        let ours =
+            |peer: &ReplicaId| *peer > self.shared.replica && peer.index() % shards == self.shard;
+        self.shared.roster.iter().map(|(id, _)| id).filter(ours).collect()
+    }
+
+    pub(crate) fn show_waiting(&self) {
+        self.metrics().preauth.set(self.admission.borrow().len() as u64);
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.shared.mailboxes[self.shard]
+    }
+
+    /// Sends a frame from this shard's thread: straight to the outbox when the link is ours.
+    pub(crate) fn send(&self, peer: ReplicaId, frame: Frame) -> Result<(), SendError> {
+        let owner = match self.shared.admit(peer, &frame) {
+            Ok(owner) => owner,
+            Err(kind) => return Err(SendError { kind, frame }),
+        };
+        let outgoing = Outgoing { peer, incarnation: owner.incarnation(), frame };
+        if owner.shard() == self.shard {
+            // What has been sent through the mailbox before must not be overtaken.
+            self.take_outgoing();
+            self.enqueue(outgoing);
+        } else {
+            self.shared.mailboxes[owner.shard()].send(outgoing);
+        }
+        Ok(())
+    }
+
+    /// Moves the frames that have come by mailbox to their outboxes.
+    pub(crate) fn take_outgoing(&self) {
+        while let Some(outgoing) = self.mailbox().next_outgoing() {
+            self.enqueue(outgoing);
+        }
+    }
+
+    fn enqueue(&self, outgoing: Outgoing) {
+        let links = self.links.borrow();
+        let link = links[outgoing.peer.index()].as_ref();
+        // A link is not removed while credit is out, so an accepted frame always finds it.
+        let link = link.filter(|link| link.owner.incarnation() == outgoing.incarnation);
+        debug_assert!(link.is_some(), "a frame outlived its link");
+        if let Some(link) = link {
+            link.outbox.borrow_mut().push(outgoing.frame);
+            link.wake();
+        }
+    }
+
+    pub(crate) fn remove(&self, state: &LinkState) {
+        self.links.borrow_mut()[state.peer.index()] = None;
+    }
+
+    fn link(&self, peer: ReplicaId) -> Option<Rc<LinkState>> {
+        self.links.borrow()[peer.index()].clone()
+    }
+
+    fn link_of(&self, peer: ReplicaId, incarnation: u64) -> Option<Rc<LinkState>> {
+        self.link(peer).filter(|link| link.owner.incarnation() == incarnation)
+    }
+
+    fn each_link(&self, f: impl Fn(&LinkState)) {
+        self.links.borrow().iter().flatten().for_each(|link| f(link));
+    }
+}
+
+impl<H: Handler> Core<H> {
+    /// Takes mail until the bus is told to stop; returns the deadline for that.
+    async fn serve(self: &Rc<Self>) -> Instant {
+        loop {
+            self.local.mailbox().ready().await;
+            if let Some(deadline) = self.serve_mailbox() {
+                return deadline;
+            }
+        }
+    }
+
+    /// Does what the mailbox asks for.
+    fn serve_mailbox(self: &Rc<Self>) -> Option<Instant> {
+        let local = &self.local;
+        local.take_outgoing();
+        let mut stop = None;
+        while let Some(control) = local.mailbox().next_control() {
+            match control {
+                Control::Adopt(handoff) if local.shared.stopping() => {
+                    local.shared.vacate(handoff.outcome.peer(), handoff.owner);
+                }
+                Control::Adopt(handoff) => self.own(handoff.adopt()),
+                Control::Resume(peer) => {
+                    if let Some(link) = local.link(peer) {
+                        link.resume(local);
+                    }
+                }
+                Control::Contest { peer, incarnation } => {
+                    if let Some(link) = local.link_of(peer, incarnation) {
+                        link.contest();
+                    }
+                }
+                Control::End { peer, incarnation, reason } => {
+                    if let Some(link) = local.link_of(peer, incarnation) {
+                        link.end(reason);
+                    }
+                }
+                Control::Redial(peer) => local.redials.link_ended(peer),
+                Control::Stop(deadline) => stop = Some(deadline),
+            }
+        }
+        stop
+    }
+
+    /// Brings a connection whose handshake has succeeded to the shard that its claim names.
+    pub(crate) fn place(self: &Rc<Self>, handoff: Handoff<Stream>) {
+        let (owner, peer) = (handoff.owner, handoff.outcome.peer());
+        if owner.shard() == self.local.shard {
+            self.own(handoff);
+            return;
+        }
+        let dialed_by = handoff.dialed_by;
+        match handoff.lend() {
+            Ok(handoff) => {
+                self.local.shared.mailboxes[owner.shard()].tell(Control::Adopt(Box::new(handoff)));
+            }
+            Err(error) => {
+                tracing::warn!(peer = peer.get(), %error, "cannot hand a link over to its shard");
+                self.give_up(peer, owner, dialed_by);
+            }
+        }
+    }
+
+    fn own(self: &Rc<Self>, handoff: Handoff<Stream>) {
+        let (peer, owner) = (handoff.outcome.peer(), handoff.owner);
+        let state = Rc::new(LinkState::new(peer, owner));
+        self.local.links.borrow_mut()[peer.index()] = Some(state.clone());
+        runtime::spawn(link::run(self.clone(), state, handoff)).detach();
+    }
+
+    fn give_up(&self, peer: ReplicaId, owner: Owner, dialed_by: Option<usize>) {
+        self.local.shared.vacate(peer, owner);
+        if let Some(shard) = dialed_by {
+            self.local.shared.mailboxes[shard].tell(Control::Redial(peer));
+        }
+    }
+
+    /// Lets every link write what it has accepted, until `deadline`.
+    async fn end_links(self: &Rc<Self>, deadline: Instant) {
+        self.local.each_link(|link| link.end(Reason::Shutdown));
+        while self.local.links.borrow().iter().any(Option::is_some) {
+            self.serve_mailbox();
+            if Instant::now() >= deadline {
+                self.local.each_link(LinkState::cut);
+            }
+            runtime::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Looks regularly at what nothing wakes a task for.
+async fn tick<H: Handler>(core: Rc<Core<H>>) {
+    let mut inspected = Instant::now();
+    loop {
+        runtime::sleep(TICK).await;
+        core.local.mailbox().nudge();
+        core.local.each_link(LinkState::tick);
+        if inspected.elapsed() >= INSPECTION {
+            inspected = Instant::now();
+            core.local.each_link(LinkState::look_for_life);
+            core.local.buffers.borrow_mut().trim();
+        }
+    }
+}
