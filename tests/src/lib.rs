@@ -1,3 +1,14 @@
 //! Helpers shared by the end-to-end tests in `tests/`.
 
+pub mod address;
 pub mod alloc;
+pub mod cluster;
+pub mod frames;
+pub mod journal;
+pub mod kernel;
+pub mod netns;
+pub mod proxy;
+pub mod raw;
+pub mod script;
+pub mod stranger;
+pub mod target;

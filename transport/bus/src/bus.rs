@@ -114,13 +114,15 @@ impl Mesh {
     /// Asks every shard to shut down: sends are refused from now on, links write what they have
     /// accepted, and what is not written after `deadline` is lost. [`Shard::run`] then returns.
     pub fn stop(&self, deadline: Duration) {
-        self.shared.stop(Instant::now() + deadline);
+        self.shared.stop(Instant::now() + deadline.min(FOR_EVER));
     }
 }
 
 /// A bus that runs on threads of its own, one pinned to each core. It is also a [`Mesh`].
 ///
-/// Dropping it without [`shutdown`](Self::shutdown) stops it without waiting for anything.
+/// Dropping it without [`shutdown`](Self::shutdown) stops it without waiting for anything. A handler
+/// that panics stops the whole bus: its shard's links are gone, and half a bus would be worse than
+/// none. Sends then fail with `ShuttingDown`.
 pub struct Bus {
     mesh: Mesh,
     shards: Vec<Receiver<thread::Result<()>>>,
@@ -152,7 +154,14 @@ impl Bus {
         for shard in shards {
             let index = shard.index();
             let handler = handler.clone();
-            let job: runtime::Job = Box::new(move || Box::pin(shard.run(handler(index))));
+            let shared = bus.mesh.shared.clone();
+            let job = runtime::Job {
+                start: Box::new(move || Box::pin(shard.run(handler(index)))),
+                on_panic: Box::new(move || {
+                    tracing::error!(shard = index, "the handler has panicked; the bus stops");
+                    shared.stop(Instant::now());
+                }),
+            };
             let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
             // On an error, dropping `bus` ends the shards that run already.
             let ended = runtime::run(core, spin, job)
@@ -175,7 +184,7 @@ impl Bus {
     ///
     /// [`ShutdownError`] when a handler has panicked or does not return.
     pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
-        let end = Instant::now() + deadline;
+        let end = Instant::now() + deadline.min(FOR_EVER);
         self.mesh.stop(deadline);
         for (shard, ended) in self.shards.drain(..).enumerate() {
             match ended.recv_deadline(end + HANDLER_GRACE) {
@@ -189,6 +198,9 @@ impl Bus {
         Ok(())
     }
 }
+
+/// The longest deadline, so that any that an embedder can write has an end that can be computed.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What a shard may need to end its links after the deadline, if its handler returns.
 const HANDLER_GRACE: Duration = Duration::from_secs(5);

@@ -31,9 +31,13 @@ pub(crate) async fn claim(shared: &Shared, newcomer: Outcome, stream: &Stream) -
         Err(holder) => holder,
     };
     let slot = shared.slot(peer);
-    let _held = slot.hold()?;
+    let mut held = None;
     let deadline = Instant::now() + HELD;
     loop {
+        // Who displaces the holder at once is not kept out by somebody who waits for its death.
+        if held.is_none() && !displaces(newcomer, holder) {
+            held = Some(slot.hold()?);
+        }
         contest(shared, newcomer, holder)?;
         let incarnation = holder.incarnation();
         while slot.owner.load().incarnation() == incarnation {
@@ -63,4 +67,9 @@ fn contest(shared: &Shared, newcomer: Outcome, holder: Owner) -> Option<()> {
         shared.mailboxes[holder.shard()].tell(control);
     }
     Some(())
+}
+
+/// Whether the newcomer need not wait for the holder to show that it is dead.
+fn displaces(newcomer: Outcome, holder: Owner) -> bool {
+    newcomer.authenticated() && !holder.authenticated()
 }

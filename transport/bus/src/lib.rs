@@ -19,6 +19,7 @@ mod listener;
 mod mesh;
 mod metrics;
 mod owner;
+mod probe;
 mod registry;
 mod resolver;
 mod roster;
@@ -41,5 +42,6 @@ pub use error::{Broadcast, Reason, SendError, SendErrorKind, ShutdownError, Star
 pub use handler::{Flow, Handler};
 pub use link::Link;
 pub use metrics::{HANDSHAKE_BUCKETS, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role};
+pub use probe::{ProbeError, ProbeReport, probe};
 pub use roster::{Address, AddressError, Roster, RosterError};
 pub use shard::Shard;

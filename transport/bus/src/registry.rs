@@ -69,7 +69,8 @@ impl Slot {
 
     /// Makes the caller the one newcomer that is held, unless there is one.
     pub(crate) fn hold(&self) -> Option<Held<'_>> {
-        (!self.held.swap(true, SeqCst)).then_some(Held(&self.held))
+        // Made only by the winner: a loser's would free the winner's place when it is dropped.
+        (!self.held.swap(true, SeqCst)).then(|| Held(&self.held))
     }
 
     /// Notes that a contested incarnation has shown life.

@@ -20,7 +20,7 @@ use crate::mesh::{Control, Mailbox, Outgoing};
 use crate::metrics::ShardMetrics;
 use crate::owner::Owner;
 use crate::registry::Shared;
-use crate::runtime::{self, Listener, Stream};
+use crate::runtime::{self, Beat, Listener, Stream};
 
 /// How often a shard looks at what nothing wakes it for. It bounds what a lost wake-up can cost.
 const TICK: Duration = Duration::from_millis(10);
@@ -50,6 +50,7 @@ impl Shard {
     /// shard's tasks live there until this returns.
     pub async fn run(self, handler: impl Handler) {
         let Self { index, shared, listener } = self;
+        let _beat = Beat::of_this_executor().await;
         let core =
             Rc::new(Core { local: Local::new(index, shared), handler: RefCell::new(handler) });
         let ticker = runtime::spawn(tick(core.clone()));

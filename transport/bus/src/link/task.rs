@@ -61,6 +61,7 @@ pub(crate) async fn run<H: Handler>(
         stream: handoff.socket,
         reader: Reader::new(max_frame, handoff.early.as_slice()),
         finished: false,
+        broken: None,
     };
     let reason = poll_fn(|cx| task.poll(cx)).await;
     task.reader.close(&mut local.buffers.borrow_mut());
@@ -115,6 +116,8 @@ struct LinkTask<'a, H> {
     reader: Reader,
     /// Whether our direction has been ended.
     finished: bool,
+    /// Why nothing can be written any more. What the peer had sent before that is still to be read.
+    broken: Option<Reason>,
 }
 
 /// What a step leaves to do.
@@ -123,6 +126,17 @@ enum Next {
     More,
     /// Nothing until something wakes the task.
     Wait,
+}
+
+/// What a flush leaves in the outbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flushed {
+    /// Nothing.
+    Empty,
+    /// What the handler has sent when it was told of room.
+    Refilled,
+    /// What the socket has no room for, or no way to its peer.
+    Blocked,
 }
 
 impl<H: Handler> LinkTask<'_, H> {
@@ -154,17 +168,19 @@ impl<H: Handler> LinkTask<'_, H> {
             None => {}
         }
         let paused = self.deliver()?;
-        let flushed = self.flush(cx)?;
+        let flushed = self.flush(cx);
         if paused && !self.state.paused.get() {
             return Ok(Next::More);
         }
-        if flushed && self.state.ending.get().is_some() {
+        if flushed == Flushed::Empty && self.state.ending.get().is_some() {
             self.finish()?;
         }
-        if self.state.paused.get() {
-            return Ok(Next::Wait);
-        }
-        self.read(cx)
+        let next = match (self.state.paused.get(), self.broken) {
+            (true, Some(reason)) => return Err(reason),
+            (true, None) => Next::Wait,
+            (false, broken) => self.read(cx).map_err(|reason| broken.unwrap_or(reason))?,
+        };
+        Ok(if flushed == Flushed::Refilled { Next::More } else { next })
     }
 
     /// Hands over every whole frame; true when the handler has paused the link.
@@ -200,36 +216,42 @@ impl<H: Handler> LinkTask<'_, H> {
         paused
     }
 
-    /// Writes what has gathered; true when nothing is left.
-    fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, Reason> {
+    /// Writes what has gathered and tells the handler of room if it waits for that. What the handler
+    /// then sends is for the next turn, so that one that always has more leaves others theirs.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Flushed {
         let local = &self.core.local;
         let slot = local.shared.slot(self.state.peer);
-        loop {
-            while !self.state.outbox.borrow().is_empty() {
-                let written = {
-                    let outbox = self.state.outbox.borrow();
-                    let mut scratch = local.scratch.borrow_mut();
-                    outbox.gather(&mut scratch, |slices, _| self.stream.poll_write(cx, slices))
-                };
-                let written = match written {
-                    Poll::Ready(written) => written.map_err(|error| Reason::of(&error))?,
-                    Poll::Pending => return Ok(false),
-                };
-                let (frames, bytes) = self.state.outbox.borrow_mut().advance(written);
-                slot.credit.release(frames, bytes);
-                let metrics = local.metrics();
-                metrics.writes.add(1);
-                metrics.frames_out.add(frames.into());
-                metrics.bytes_out.add(written as u64);
-                slot.frames_out.add(frames.into());
-                slot.bytes_out.add(written as u64);
+        while !self.state.outbox.borrow().is_empty() {
+            if self.broken.is_some() {
+                return Flushed::Blocked;
             }
-            if !slot.credit.take_wanted() {
-                return Ok(true);
-            }
-            let mut link = Link::new(local, self.state);
-            self.core.handler.borrow_mut().on_writable(&mut link);
+            let written = {
+                let outbox = self.state.outbox.borrow();
+                let mut scratch = local.scratch.borrow_mut();
+                outbox.gather(&mut scratch, |slices, _| self.stream.poll_write(cx, slices))
+            };
+            let written = match written {
+                Poll::Ready(Ok(written)) => written,
+                Poll::Ready(Err(error)) => {
+                    self.broken = Some(Reason::of(&error));
+                    return Flushed::Blocked;
+                }
+                Poll::Pending => return Flushed::Blocked,
+            };
+            let (frames, bytes) = self.state.outbox.borrow_mut().advance(written);
+            slot.credit.release(frames, bytes);
+            let metrics = local.metrics();
+            metrics.writes.add(1);
+            metrics.frames_out.add(frames.into());
+            metrics.bytes_out.add(written as u64);
+            slot.frames_out.add(frames.into());
+            slot.bytes_out.add(written as u64);
         }
+        if slot.credit.take_wanted() {
+            self.core.handler.borrow_mut().on_writable(&mut Link::new(local, self.state));
+        }
+        let refilled = !self.state.outbox.borrow().is_empty();
+        if refilled { Flushed::Refilled } else { Flushed::Empty }
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<Next, Reason> {
@@ -250,7 +272,7 @@ impl<H: Handler> LinkTask<'_, H> {
             Poll::Ready(Ok(Read::End)) => {
                 drop(buffers);
                 // The peer may have closed its direction only: what it is owed goes out if it can.
-                let _ = self.flush(cx);
+                self.flush(cx);
                 Err(self.state.ending.get().unwrap_or(Reason::Eof))
             }
             Poll::Ready(Err(error)) => Err(Reason::of(&error)),
@@ -285,7 +307,8 @@ impl<H: Handler> LinkTask<'_, H> {
         }
         if let Some(since) = self.state.contested.get() {
             let contested = Instant::now() - since;
-            if life.connected && life.silent_for + CLOCK_SLACK < contested {
+            let alive = life.connected && !life.finished;
+            if alive && life.silent_for + CLOCK_SLACK < contested {
                 let slot = self.core.local.shared.slot(self.state.peer);
                 slot.note_alive(self.state.owner.incarnation());
                 self.state.contested.set(None);

@@ -4,19 +4,27 @@
 //! kept and lent out again: a process that starts and stops buses all day owns as many threads and
 //! descriptors as it ever ran shards at once.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Mutex;
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
-/// What an executor runs: made on its thread, so it need not be `Send` once it runs.
-pub(crate) type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+use super::pulse::Beat;
+
+/// What an executor runs.
+pub(crate) struct Job {
+    /// Makes the future on the executor's thread, so it need not be `Send` once it runs.
+    pub(crate) start: Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>,
+    /// Called when the future, or a task that it has spawned, has panicked; the executor is lost.
+    pub(crate) on_panic: Box<dyn FnOnce() + Send>,
+}
 
 /// What sets one executor apart from another.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,43 +67,57 @@ pub(crate) fn run(
     Ok(ended)
 }
 
+/// How long a new executor may take to run its first task.
+const FIRST_TASK: Duration = Duration::from_secs(2);
+
 fn start(kind: Kind) -> Result<Worker, String> {
-    let (jobs, inbox) = unbounded();
-    let (made, outcome) = bounded(1);
-    let name = kind.core.map_or("ringseal".to_owned(), |core| format!("ringseal-{core}"));
-    let worker = Worker { kind, jobs: jobs.clone() };
-    thread::Builder::new()
-        .name(name)
-        .spawn(move || match make(kind) {
+    for _ in 0..3 {
+        let (jobs, inbox) = unbounded();
+        let (made, outcome) = bounded(1);
+        let name = kind.core.map_or("ringseal".to_owned(), |core| format!("ringseal-{core}"));
+        let worker = Worker { kind, jobs: jobs.clone() };
+        let spawned = thread::Builder::new().name(name).spawn(move || match make(kind) {
             Ok(executor) => {
+                // A task that is over, but whose waker wakes the executor whatever it sleeps over.
+                let spark = executor.run(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
                 let _ = made.send(Ok(()));
-                serve(&executor, kind, &jobs, &inbox);
+                serve(&executor, &spark, kind, &jobs, &inbox);
             }
             Err(error) => drop(made.send(Err(error.to_string()))),
-        })
-        .map_err(|error| error.to_string())?;
-    outcome.recv().map_err(|_| "the executor's thread has died".to_owned())?.map(|()| worker)
+        });
+        spawned.map_err(|error| error.to_string())?;
+        match outcome.recv_timeout(FIRST_TASK) {
+            Ok(made) => return made.map(|()| worker),
+            // It sleeps over its first task, and nobody can wake it yet: it is given up.
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    Err("the executor's thread has died".to_owned())
 }
 
 /// Runs one job after another. The thread itself goes back to the pool, right before the end of its
 /// job is told, so whoever waited for that end finds it there.
 fn serve(
     executor: &LocalExecutor,
+    spark: &Waker,
     kind: Kind,
     jobs: &Sender<(Job, Sender<thread::Result<()>>)>,
     inbox: &Receiver<(Job, Sender<thread::Result<()>>)>,
 ) {
     while let Ok((job, done)) = inbox.recv() {
-        let result = catch_unwind(AssertUnwindSafe(|| executor.run(job())));
-        let healthy = result.is_ok();
-        if healthy {
-            let mut idle = IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            idle.push(Worker { kind, jobs: jobs.clone() });
-        }
-        let _ = done.send(result);
-        if !healthy {
+        let beat = Beat::of(spark.clone());
+        let result = catch_unwind(AssertUnwindSafe(|| executor.run((job.start)())));
+        drop(beat);
+        if result.is_err() {
+            (job.on_panic)();
+            let _ = done.send(result);
             return;
         }
+        IDLE.lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .push(Worker { kind, jobs: jobs.clone() });
+        let _ = done.send(result);
     }
 }
 

@@ -10,6 +10,9 @@ use std::time::Duration;
 pub(crate) struct Liveness {
     /// Whether the connection is still one: not reset and not timed out.
     pub(crate) connected: bool,
+    /// Whether the peer has ended its direction. Its kernel may go on answering probes, with nobody
+    /// behind it.
+    pub(crate) finished: bool,
     /// The time since the peer last sent data or acknowledged any, or answered a probe.
     pub(crate) silent_for: Duration,
     /// How many retransmissions or probes of ours have gone unanswered in a row.
@@ -19,6 +22,9 @@ pub(crate) struct Liveness {
 }
 
 const TCP_CLOSE: u8 = 7;
+const TCP_CLOSE_WAIT: u8 = 8;
+const TCP_LAST_ACK: u8 = 9;
+const TCP_CLOSING: u8 = 11;
 
 pub(super) fn liveness(fd: BorrowedFd<'_>) -> io::Result<Liveness> {
     // SAFETY: `tcp_info` is plain integers, for which zero is a value.
@@ -40,6 +46,7 @@ pub(super) fn liveness(fd: BorrowedFd<'_>) -> io::Result<Liveness> {
     let silent_for = info.tcpi_last_data_recv.min(info.tcpi_last_ack_recv);
     Ok(Liveness {
         connected: info.tcpi_state != TCP_CLOSE,
+        finished: [TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING].contains(&info.tcpi_state),
         silent_for: Duration::from_millis(silent_for.into()),
         unanswered: info.tcpi_retransmits.max(info.tcpi_probes),
         acknowledged: info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0,

@@ -7,6 +7,7 @@
 mod executor;
 mod info;
 mod net;
+mod pulse;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use executor::{Job, run};
 pub(crate) use net::{Listener, Stream, connect};
+pub(crate) use pulse::Beat;
 
 /// A task of the shard's executor. Dropping it cancels it.
 pub(crate) type Task<T> = glommio::Task<T>;

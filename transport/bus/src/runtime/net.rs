@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::slice;
 use std::task::{Context, Poll, ready};
@@ -179,13 +179,18 @@ impl AsFd for Stream {
 
 /// A listening socket that this executor accepts from.
 #[derive(Debug)]
-pub(crate) struct Listener(TcpListener);
+pub(crate) struct Listener {
+    listener: TcpListener,
+    /// The listener's descriptor, which it does not show.
+    fd: RawFd,
+}
 
 impl Listener {
     /// Takes over a listening TCP socket. Must be called on an executor.
     pub(crate) fn adopt(fd: OwnedFd) -> Self {
-        // SAFETY: `fd` is open and, being consumed here, owned by nobody else.
-        Self(unsafe { TcpListener::from_raw_fd(fd.into_raw_fd()) })
+        let fd = fd.into_raw_fd();
+        // SAFETY: `fd` is open and, having been given up here, owned by nobody else.
+        Self { listener: unsafe { TcpListener::from_raw_fd(fd) }, fd }
     }
 
     /// Waits for a connection.
@@ -194,7 +199,17 @@ impl Listener {
     ///
     /// The kernel's, such as having no descriptor left; the listener stays good.
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
-        Ok(Stream(self.0.shared_accept().await?.bind_to_executor()))
+        Ok(Stream(self.listener.shared_accept().await?.bind_to_executor()))
+    }
+}
+
+/// Stops listening at once. The ring may still be accepting, which would keep the socket, and with it
+/// the port, until the ring is looked at again.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // SAFETY: `listener` owns the descriptor and is dropped after this.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
+        let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
     }
 }
 

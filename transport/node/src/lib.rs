@@ -1,0 +1,16 @@
+//! The inside of the `ringseal` binary: a replica to run, a demo, and tools.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod echo;
+pub mod http;
+pub mod keygen;
+pub mod logging;
+pub mod metrics;
+pub mod node;
+pub mod probe;
+pub mod status;
+pub mod units;

@@ -1,0 +1,106 @@
+//! `ringseal node`: one replica, until it is told to stop.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use ringseal::{Bus, StartError};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::Failure;
+use crate::config::{HandlerKind, Settings};
+use crate::echo::{Echo, Sink};
+use crate::http::{self, Server, Subject};
+use crate::logging;
+use crate::status::Live;
+
+/// How long frames that were accepted may take to be written once the node is told to stop. The rest
+/// of five seconds is for everything else.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Runs a replica until SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// [`Failure`] when it cannot start, or does not stop as it should.
+pub fn run(settings: Settings) -> Result<(), Failure> {
+    logging::start("info")?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    // Signals are caught before anything runs that would have to be ended in good order.
+    let stopping = Arc::new(AtomicBool::new(false));
+    let mut signals = catch_signals(&stopping)
+        .map_err(|error| Failure::Running(format!("cannot catch signals: {error}")))?;
+    let Settings { bus, cluster, replicas, handler, http, .. } = settings;
+    let port = http.as_ref().map(|address| {
+        http::bind(address).map_err(|error| {
+            Failure::Running(format!(
+                "cannot listen on {address} for HTTP (http.listen): {error}; is another process \
+                 using the port?"
+            ))
+        })
+    });
+    let port = port.transpose()?;
+    let bus = match handler {
+        HandlerKind::Sink => Bus::start(bus, |_| Sink),
+        HandlerKind::Echo => Bus::start(bus, |_| Echo::default()),
+    };
+    let bus = bus.map_err(start_failure)?;
+    let server = port.map(|port| serve(port, &bus, &cluster, replicas.len())).transpose()?;
+    tracing::info!(
+        replica = bus.replica().get(),
+        cluster,
+        replicas = replicas.len(),
+        handler = handler.as_str(),
+        listen = %bus.local_addr(),
+        http = server.as_ref().map(|server| tracing::field::display(server.local_addr())),
+        "the node runs"
+    );
+    wait(&mut signals);
+    stopping.store(true, SeqCst);
+    tracing::info!("the node stops; another signal ends it at once");
+    let ended = bus.shutdown(DRAIN);
+    drop(server);
+    ended.map_err(Failure::running)?;
+    tracing::info!("the node has stopped");
+    Ok(())
+}
+
+/// Catches the signals that are ours. Those that end the node do so at once while `stopping` is set.
+fn catch_signals(stopping: &Arc<AtomicBool>) -> std::io::Result<Signals> {
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, stopping.clone())?;
+    }
+    Signals::new([SIGINT, SIGTERM, SIGHUP])
+}
+
+/// Returns when the node is to stop.
+fn wait(signals: &mut Signals) {
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            return;
+        }
+        tracing::warn!(
+            "SIGHUP: this version does not reload its configuration while running; restart the \
+             node to have it read again"
+        );
+    }
+}
+
+fn start_failure(error: StartError) -> Failure {
+    match error {
+        StartError::Config(error) => Failure::configuration(error),
+        other => Failure::running(other),
+    }
+}
+
+fn serve(port: TcpListener, bus: &Bus, cluster: &str, replicas: usize) -> Result<Server, Failure> {
+    let replica = bus.replica();
+    let node = Live { mesh: bus.mesh().clone(), replica };
+    let subject = Subject { cluster: cluster.to_owned(), replica, replicas, node };
+    http::serve(port, subject)
+        .map_err(|error| Failure::Running(format!("cannot serve HTTP: {error}")))
+}

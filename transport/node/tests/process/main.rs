@@ -1,0 +1,15 @@
+//! The `ringseal` binary as its users meet it: real processes, real sockets, real signals.
+
+mod bad_config;
+mod child;
+mod cluster;
+mod commands;
+mod demo;
+mod echo;
+mod environment;
+mod http;
+mod node;
+mod policies;
+mod ports;
+mod secrets;
+mod signals;
