@@ -14,6 +14,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a piece of work asked of the heap, on the thread that ran it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,18 +46,27 @@ pub fn count<T>(work: impl FnOnce() -> T) -> (T, Counts) {
     (result, counts)
 }
 
-/// The system's allocator, with a count per thread. See the [module](self) for how to install it.
+/// How many allocations all threads of the process have made so far, under the same condition.
+#[must_use]
+pub fn of_all_threads() -> u64 {
+    ALL_THREADS.load(Relaxed)
+}
+
+static ALL_THREADS: AtomicU64 = AtomicU64::new(0);
+
+/// The system's allocator, with a count per thread and one for all. See the [module](self) for how to install it.
 pub struct CountingAllocator;
 
 impl CountingAllocator {
     fn record(bytes: usize) {
+        ALL_THREADS.fetch_add(1, Relaxed);
         let Counts { allocations, bytes: total } = SO_FAR.get();
         SO_FAR.set(Counts { allocations: allocations + 1, bytes: total + bytes as u64 });
     }
 }
 
-// SAFETY: every call goes to `System` unchanged, which keeps the contract; counting touches only a
-// thread-local `Cell` that needs no allocation.
+// SAFETY: every call goes to `System` unchanged, which keeps the contract; counting touches only an
+// atomic and a thread-local `Cell`, neither of which needs an allocation.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::record(layout.size());

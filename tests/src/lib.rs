@@ -3,6 +3,7 @@
 pub mod address;
 pub mod alloc;
 pub mod cluster;
+pub mod fleet;
 pub mod frames;
 pub mod journal;
 pub mod kernel;

@@ -49,12 +49,19 @@ impl Lab {
         let hub = self.space(HUB);
         for host in 1..=self.hosts {
             let (there, cable) = (self.space(host), format!("to{host}"));
-            let pair = ["link", "add", &cable, "type", "veth", "peer", "name", "cable"];
-            ip(&[&["-n", &hub], pair.as_slice(), &["netns", &there]].concat())?;
+            let (ours, theirs) = (mac(host, 1), mac(host, 2));
+            let here = ["-n", &hub, "link", "add", &cable, "address", &ours, "type", "veth"];
+            let peer = ["peer", "name", "cable", "address", &theirs, "netns", &there];
+            ip(&[here.as_slice(), &peer].concat())?;
             for (space, device, end) in [(&hub, cable.as_str(), 1), (&there, "cable", 2)] {
                 let address = format!("{}/24", address(host, end));
                 ip(&["-n", space, "address", "add", &address, "dev", device])?;
                 ip(&["-n", space, "link", "set", device, "up"])?;
+            }
+            // Whoever knows the other end need not ask for it, and wait for an answer.
+            for (space, device, end) in [(&hub, cable.as_str(), 2), (&there, "cable", 1)] {
+                let (address, mac) = (address(host, end).to_string(), mac(host, end));
+                ip(&["-n", space, "neigh", "replace", &address, "lladdr", &mac, "dev", device])?;
             }
         }
         Ok(())
@@ -111,6 +118,10 @@ impl Drop for Lab {
 
 fn address(host: u8, end: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, host, end)
+}
+
+fn mac(host: u8, end: u8) -> String {
+    format!("02:00:00:00:{host:02x}:{end:02x}")
 }
 
 fn ip(arguments: &[&str]) -> Result<(), String> {

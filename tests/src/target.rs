@@ -222,7 +222,7 @@ impl Target {
         let deadline = Instant::now() + PATIENCE;
         while !is(&last) {
             assert!(Instant::now() < deadline, "never came: {what}\n{last:?}");
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_micros(200));
             last = self.metrics();
         }
     }

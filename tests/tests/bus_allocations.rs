@@ -1,35 +1,16 @@
 //! A warm link carries frames without allocating. Alone in its binary, because it counts every
 //! allocation of the process, whichever thread makes it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ringseal::{Bus, Flow, Frame, Handler, Link};
+use ringseal_tests::alloc::{self, CountingAllocator};
 use ringseal_tests::cluster::{DRAIN, Net};
 use ringseal_tests::frames::{self, HEADER};
 use ringseal_tests::raw;
 
-struct CountAll;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to `System` unchanged; counting touches only an atomic.
-unsafe impl GlobalAlloc for CountAll {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: the caller keeps `alloc`'s contract, which is `System`'s.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: `block` came from `System` with this layout, as every block here does.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: CountAll = CountAll;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 struct Mirror;
 
@@ -60,10 +41,10 @@ fn an_echo_of_small_frames_allocates_nothing_per_frame() {
         }
     };
     round_trips(FRAMES);
-    let before = ALLOCATIONS.load(Relaxed);
+    let before = alloc::of_all_threads();
     assert!(before > 0, "allocations are counted");
     round_trips(FRAMES);
-    let allocations = ALLOCATIONS.load(Relaxed) - before;
+    let allocations = alloc::of_all_threads() - before;
     println!("{allocations} allocations for {FRAMES} frames");
     assert!(allocations < FRAMES / 5, "{allocations} allocations for {FRAMES} frames");
     bus.shutdown(DRAIN).expect("a clean shutdown");

@@ -14,7 +14,7 @@ const US: u8 = 3;
 const HELLO: Duration = Duration::from_millis(200);
 const HANDSHAKE: Duration = Duration::from_millis(500);
 /// What a busy machine may add to a deadline.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(8);
 
 fn graces(setup: Setup) -> Setup {
     setup.limits(|limits| (limits.hello_grace, limits.handshake_grace) = (HELLO, HANDSHAKE))

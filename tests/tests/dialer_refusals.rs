@@ -138,7 +138,7 @@ fn waits(period: Duration, grace: Duration, end: fn(Stranger)) {
 }
 
 /// What a busy machine may add to most waits. Nothing makes one shorter.
-const SLACK: Duration = Duration::from_millis(150);
+const SLACK: Duration = Duration::from_millis(400);
 const PERIOD: Duration = Duration::from_millis(300);
 const GRACE: Duration = Duration::from_secs(10);
 

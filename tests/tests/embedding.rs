@@ -19,12 +19,13 @@ impl Handler for Mirror {
     }
 }
 
-/// Runs a shard on an executor that also does other work.
+/// Runs a shard on an executor that also does other work. Its preempt timer is glommio's long one: with
+/// a short one it may, on a busy machine, go to sleep over its very first task, before the shard can do
+/// anything about that.
 fn host(shard: Shard) {
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(64 << 10)
         .ring_depth(128)
-        .preempt_timer(Duration::from_millis(1))
         .make()
         .expect("io_uring is available");
     executor.run(async {

@@ -8,8 +8,9 @@ use ringseal_tests::target::{Setup, Target, eventually, soft};
 
 const US: u8 = 3;
 
-/// What "at once" may mean on a busy machine.
-const AT_ONCE: Duration = Duration::from_millis(500);
+/// What "at once" may mean on a busy machine: less than the second after which an idle holder's
+/// kernel is asked for a sign of life.
+const AT_ONCE: Duration = Duration::from_millis(900);
 
 fn target() -> Target {
     Setup::new(US).callers([1, 2]).shards(2).start()
@@ -72,37 +73,35 @@ fn an_idle_living_link_survives_too_and_others_than_the_held_one_are_closed_at_o
     target.shutdown();
 }
 
-#[test]
-fn a_newcomer_after_a_reset_is_linked_at_once() {
+/// Ends peer 1's link by `end` and links it anew, many times; nearly always that is done at once.
+fn relink(end: fn(Stranger), reason: Reason) {
+    const ROUNDS: usize = 20;
+    const SOON: Duration = Duration::from_millis(500);
     let target = target();
     let mut link = join(&target);
     target.up(1);
-    for _ in 0..20 {
+    let mut late = 0;
+    for _ in 0..ROUNDS {
         link.ping();
-        link.reset();
+        end(link);
         let began = Instant::now();
         link = join(&target);
         target.up(1);
-        assert!(began.elapsed() < AT_ONCE, "linked after {:?}", began.elapsed());
-        assert_eq!(target.down(1), Reason::Reset);
+        late += usize::from(began.elapsed() > SOON);
+        assert_eq!(target.down(1), reason);
     }
+    assert!(late <= ROUNDS / 4, "{late} of {ROUNDS} were linked late");
     target.shutdown();
 }
 
 #[test]
+fn a_newcomer_after_a_reset_is_linked_at_once() {
+    relink(Stranger::reset, Reason::Reset);
+}
+
+#[test]
 fn a_newcomer_after_a_close_is_linked_at_once() {
-    let target = target();
-    let mut link = join(&target);
-    target.up(1);
-    for _ in 0..20 {
-        link.ping();
-        let began = Instant::now();
-        link = join(&target);
-        target.up(1);
-        assert!(began.elapsed() < AT_ONCE, "linked after {:?}", began.elapsed());
-        assert_eq!(target.down(1), Reason::Eof);
-    }
-    target.shutdown();
+    relink(drop, Reason::Eof);
 }
 
 #[test]

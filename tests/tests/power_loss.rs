@@ -86,7 +86,7 @@ fn a_replica_that_lost_power_and_reboots_is_linked_within_4s() {
 }
 
 #[test]
-fn a_living_link_survives_a_held_newcomer() {
+fn a_living_link_survives_held_newcomers_until_it_dies() {
     let Some((lab, target)) = lab() else { return };
     let mut first = join(&lab, &target, 1);
     let (incarnation, _) = target.up(1);
@@ -105,6 +105,15 @@ fn a_living_link_survives_a_held_newcomer() {
     first.ping();
     assert_eq!(target.bus.peers()[0].link.expect("up").incarnation, incarnation);
     assert!(target.rest().is_empty());
+
+    // Having been alive then is no help later.
+    lab.unplug(1);
+    let back = Instant::now();
+    let mut heir = join(&lab, &target, 2);
+    target.up(1);
+    assert!(back.elapsed() < BACK, "linked after {:?}", back.elapsed());
+    assert_eq!(target.down(1), Reason::Superseded);
+    heir.ping();
     target.shutdown();
 }
 

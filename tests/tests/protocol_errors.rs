@@ -3,7 +3,7 @@
 use ringseal::{Command, Frame, Header, Reason};
 use ringseal_tests::kernel;
 use ringseal_tests::stranger::{Stranger, TRUE};
-use ringseal_tests::target::{Setup, Target};
+use ringseal_tests::target::{Setup, Target, eventually};
 
 const US: u8 = 9;
 const MAX: u32 = 1 << 20;
@@ -32,8 +32,10 @@ fn expect_protocol_error(target: &Target, bystander: &mut Stranger, bytes: &[u8]
     assert_eq!(target.down(1), Reason::ProtocolError, "{what}");
     stranger.expect_end();
     bystander.ping();
-    let status = &target.bus.peers()[1];
-    assert_eq!((status.link, status.last_reason), (None, Some("protocol_error")), "{what}");
+    eventually(&format!("{what}: the peer's status says why"), || {
+        let status = &target.bus.peers()[1];
+        status.link.is_none() && status.last_reason == Some("protocol_error")
+    });
     assert!(target.rest().is_empty(), "{what}: nothing behind the error is delivered");
 }
 

@@ -20,6 +20,11 @@ impl Admission {
         Self { capacity, waiting: BTreeMap::new(), leaving: BTreeMap::new(), next: 0 }
     }
 
+    /// Takes on another capacity; those who wait already stay.
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
     /// Admits a connection whose handshake `start` starts; its argument is what the task gives
     /// to [`decided`](Self::decided) and [`leave`](Self::leave). True when the oldest had to go.
     pub(crate) fn enter(&mut self, start: impl FnOnce(u64) -> Task<()>) -> bool {

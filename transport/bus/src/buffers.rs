@@ -37,6 +37,11 @@ impl Buffers {
         Self { retired: VecDeque::new(), retired_bytes: 0, budget }
     }
 
+    /// Takes on another budget.
+    pub(crate) fn set_budget(&mut self, budget: u64) {
+        self.budget = budget;
+    }
+
     /// An empty buffer of at least `capacity` bytes, or `None` when handlers hold so much that the
     /// budget forbids another. One is always given when nothing is held.
     pub(crate) fn take(&mut self, capacity: usize) -> Option<BytesMut> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use ringseal_wire::{Frame, ReplicaId};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::error::{Broadcast, SendError, ShutdownError, StartError};
 use crate::handler::Handler;
 use crate::listener;
@@ -69,7 +69,8 @@ impl Mesh {
     /// Sends a frame to every other replica; all copies share one body.
     pub fn broadcast(&self, frame: &Frame) -> Broadcast {
         let mut result = Broadcast::default();
-        for (peer, _) in self.shared.roster.iter().filter(|(id, _)| *id != self.shared.replica) {
+        let settings = self.shared.settings();
+        for (peer, _) in settings.roster.iter().filter(|(id, _)| *id != self.shared.replica) {
             match self.send(peer, frame.clone()) {
                 Ok(()) => result.accepted += 1,
                 Err(error) => result.refused.push((peer, error.kind)),
@@ -85,6 +86,22 @@ impl Mesh {
         if owner.is_up() {
             self.shared.mailboxes[owner.shard()].tell(Control::Resume(peer));
         }
+    }
+
+    /// Puts another configuration in force without stopping: secrets, enforcement, roster and limits.
+    ///
+    /// Healthy links stay. Those end that the new configuration does not permit: links to replicas
+    /// that have left the roster, and unauthenticated ones when enforcing begins. Links made with a
+    /// secret that is gone are made anew, one at a time, unless
+    /// [`with_retired_links`](Config::with_retired_links) keeps them. New replicas are dialled or
+    /// admitted at once. Links that are up keep the `max_message_size` that they receive by.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the cluster, our id, the listen address, the shards or the spinning
+    /// differ, which only a restart can change. Nothing has changed then.
+    pub fn reload(&self, config: Config) -> Result<(), ConfigError> {
+        self.shared.reload(config)
     }
 
     /// Our own id.

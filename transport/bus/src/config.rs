@@ -38,6 +38,16 @@ impl Auth {
     }
 }
 
+/// What becomes of links that were made with a secret which a reload has removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetiredLinks {
+    /// They are made anew, one at a time.
+    #[default]
+    Reconnect,
+    /// They stay until they end by themselves.
+    Keep,
+}
+
 /// Every size and wait that the bus bounds. The defaults suit a replicated log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -116,6 +126,8 @@ pub struct Config {
     pub(crate) roster: Roster,
     pub(crate) auth: Auth,
     pub(crate) limits: Limits,
+    pub(crate) retired_links: RetiredLinks,
+    pub(crate) safe_after: Duration,
     pub(crate) shards: usize,
     pub(crate) cores: Vec<usize>,
     pub(crate) spin: Duration,
@@ -147,6 +159,8 @@ impl Config {
             roster,
             auth,
             limits: Limits::default(),
+            retired_links: RetiredLinks::default(),
+            safe_after: Duration::from_secs(600),
             shards: 0,
             cores: Vec::new(),
             spin: Duration::ZERO,
@@ -169,6 +183,27 @@ impl Config {
     pub fn with_limits(mut self, limits: Limits) -> Result<Self, ConfigError> {
         limits.check()?;
         self.limits = limits;
+        Ok(self)
+    }
+
+    /// What becomes of links made with a secret that a reload has removed; by default they are made
+    /// anew.
+    #[must_use]
+    pub fn with_retired_links(mut self, retired_links: RetiredLinks) -> Self {
+        self.retired_links = retired_links;
+        self
+    }
+
+    /// For how long no peer may have needed leniency before enforcing is called safe: 0 to 7 days,
+    /// 10 minutes unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for more than 7 days.
+    pub fn with_safe_after(mut self, safe_after: Duration) -> Result<Self, ConfigError> {
+        let week = Duration::from_secs(7 * 24 * 3600);
+        ranged_time("cluster.auth.safe_after", safe_after, Duration::ZERO, week)?;
+        self.safe_after = safe_after;
         Ok(self)
     }
 
@@ -207,6 +242,12 @@ impl Config {
     pub fn with_environment(mut self, environment: Arc<dyn Environment>) -> Self {
         self.environment = environment;
         self
+    }
+
+    /// What becomes of links made with a secret that a reload has removed.
+    #[must_use]
+    pub fn retired_links(&self) -> RetiredLinks {
+        self.retired_links
     }
 
     /// How many shards will run.

@@ -1,7 +1,6 @@
 //! Dials the replicas with higher ids and keeps dialling.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -19,64 +18,78 @@ use crate::metrics::Role;
 use crate::registry::LastReason;
 use crate::resolver::Resolver;
 use crate::runtime::{self, Stream};
+use crate::settings::Settings;
 use crate::shard::Core;
 
-/// Tells connectors that the links they have made are over.
+/// What a shard tells its connectors.
 #[derive(Debug, Default)]
-pub(crate) struct Redials(RefCell<BTreeMap<ReplicaId, Rc<Signal>>>);
-
-#[derive(Debug, Default)]
-struct Signal {
-    ended: Cell<bool>,
+pub(crate) struct Signal {
+    /// The link that has ended last, and whether it was ended to be made anew.
+    ended: Cell<Option<(u64, bool)>>,
+    hurry: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Redials {
-    /// The link to `peer` that a connector of this shard made is over.
-    pub(crate) fn link_ended(&self, peer: ReplicaId) {
-        if let Some(signal) = self.0.borrow().get(&peer) {
-            signal.ended.set(true);
-            if let Some(waker) = signal.waker.borrow_mut().take() {
-                waker.wake();
-            }
+impl Signal {
+    /// The link that the connector has made is over; `prompt` when it was ended to be made anew.
+    pub(crate) fn link_ended(&self, incarnation: u64, prompt: bool) {
+        self.ended.set(Some((incarnation, prompt)));
+        self.wake();
+    }
+
+    /// There is reason to dial now and not after the wait.
+    pub(crate) fn hurry(&self) {
+        self.hurry.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
         }
     }
 
-    fn signal(&self, peer: ReplicaId) -> Rc<Signal> {
-        self.0.borrow_mut().entry(peer).or_default().clone()
-    }
-}
-
-impl Signal {
-    async fn wait(&self) {
+    async fn wait<T>(&self, ready: impl Fn() -> Option<T>) -> T {
         poll_fn(|cx| {
-            if self.ended.take() {
-                return Poll::Ready(());
+            if let Some(ready) = ready() {
+                return Poll::Ready(ready);
             }
             *self.waker.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending
         })
-        .await;
+        .await
+    }
+
+    /// Waits for the end of a link; true when it was ended to be made anew.
+    async fn end_of(&self, incarnation: u64) -> bool {
+        let ended = || self.ended.get().filter(|(ended, _)| *ended == incarnation);
+        self.wait(ended).await.1
+    }
+
+    async fn hurried(&self) {
+        self.wait(|| self.hurry.take().then_some(())).await;
     }
 }
 
 /// Keeps one higher replica linked until it is cancelled.
-pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, peer: ReplicaId) {
+pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, peer: ReplicaId, signal: Rc<Signal>) {
     let local = &core.local;
     let shared = &local.shared;
-    let signal = local.redials.signal(peer);
-    let mut backoff = Backoff::new(shared.limits.reconnect_period);
+    let mut backoff = Backoff::new();
     let mut resolver = Resolver::default();
     loop {
+        signal.hurry.set(false);
         let began = Instant::now();
         let result = attempt(&core, peer, &mut resolver).await;
-        let word = result.as_ref().map_or_else(|failure| failure.result, |()| HandshakeResult::Ok);
+        let word = result.as_ref().map_or_else(|failure| failure.result, |_| HandshakeResult::Ok);
         local.metrics().handshake(Role::Dialer, word, began.elapsed());
         match result {
-            Ok(()) => {
+            Ok(incarnation) => {
                 let up = Instant::now();
-                signal.wait().await;
-                backoff.link_lasted(up.elapsed());
+                if signal.end_of(incarnation).await {
+                    backoff = Backoff::new();
+                }
+                backoff.link_lasted(shared.settings().limits.reconnect_period, up.elapsed());
             }
             Err(failure) => {
                 shared.slot(peer).note_reason(LastReason::Handshake(failure.result));
@@ -92,22 +105,26 @@ pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, peer: ReplicaId) {
         let mut random = [0; 4];
         // Without randomness every replica waits alike, which is worse and not wrong.
         let _ = shared.environment.random(&mut random);
-        runtime::sleep(backoff.next(u32::from_le_bytes(random))).await;
+        let period = shared.settings().limits.reconnect_period;
+        let wait = backoff.next(period, u32::from_le_bytes(random));
+        let _ = runtime::until(Instant::now() + wait, signal.hurried()).await;
         local.metrics().reconnects.add(1);
     }
 }
 
-/// Makes one link, or says why not.
+/// Makes one link and returns its incarnation, or says why not.
 async fn attempt<H: Handler>(
     core: &Rc<Core<H>>,
     peer: ReplicaId,
     resolver: &mut Resolver,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let local = &core.local;
     let shared = &local.shared;
-    let deadline = Instant::now() + shared.limits.handshake_grace;
-    let mut stream = connect(core, peer, resolver, deadline).await?;
-    let (outcome, early) = handshake::dial(shared, &mut stream, peer, deadline).await?;
+    let settings = shared.settings();
+    let deadline = Instant::now() + settings.limits.handshake_grace;
+    let mut stream = connect(&settings, peer, resolver, deadline).await?;
+    let (outcome, early) =
+        handshake::dial(shared, &settings, &mut stream, (peer, deadline)).await?;
     if let Some(leniency) = outcome.leniency() {
         tracing::warn!(
             peer = peer.get(),
@@ -116,24 +133,25 @@ async fn attempt<H: Handler>(
             reason = leniency.as_str(),
             "linked, though enforcing would refuse it"
         );
-        shared.note_leniency(local.shard, leniency);
+        shared.note_leniency(local.shard, peer, leniency);
     }
     // Nobody else makes links to a higher replica, so the peer is vacant.
     let owner = shared
         .claim(peer, Role::Dialer, outcome.authenticated())
         .map_err(|holder| io::Error::other(format!("the peer has a link already: {holder:?}")))?;
-    core.place(Handoff { socket: stream, owner, outcome, dialed_by: Some(local.shard), early });
-    Ok(())
+    let (key, dialed_by) = (settings.key_id(outcome.key()), Some(local.shard));
+    core.place(Handoff { socket: stream, owner, outcome, key, dialed_by, early });
+    Ok(owner.incarnation())
 }
 
 /// Connects to the first of the peer's addresses that answers.
-async fn connect<H: Handler>(
-    core: &Rc<Core<H>>,
+async fn connect(
+    settings: &Settings,
     peer: ReplicaId,
     resolver: &mut Resolver,
     deadline: Instant,
 ) -> io::Result<Stream> {
-    let Some(address) = core.local.shared.roster.get(peer) else {
+    let Some(address) = settings.roster.get(peer) else {
         return Err(io::Error::other("the replica has left the roster"));
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"));

@@ -14,9 +14,9 @@ use crate::runtime::{self, Stream};
 /// How often a held newcomer looks whether its wait is over.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// How long a newcomer is held at most: the 3 s that a contested link gets to show life, and a
-/// little for the two shards to talk.
-const HELD: Duration = Duration::from_millis(3500);
+/// How long a newcomer waits for the holder's shard, which decides within 3 s unless the machine is
+/// too busy to run it.
+const HELD: Duration = Duration::from_secs(6);
 
 /// Claims the newcomer's peer. If the peer has a link already, the newcomer is held until that link
 /// has shown life, which refuses the newcomer, or has ended.
@@ -60,12 +60,14 @@ fn contest(shared: &Shared, newcomer: Outcome, holder: Owner) -> Option<()> {
     let (peer, incarnation) = (newcomer.peer(), holder.incarnation());
     let control = match (newcomer.authenticated(), holder.authenticated()) {
         (false, true) => return None,
+        // A link that is ending has nothing left to wait for once its peer comes anew.
+        _ if holder.state() == State::Draining => {
+            Control::End { peer, incarnation, reason: Reason::Superseded }
+        }
         (true, false) => Control::End { peer, incarnation, reason: Reason::Superseded },
         (true, true) | (false, false) => Control::Contest { peer, incarnation },
     };
-    if holder.state() != State::Draining {
-        shared.mailboxes[holder.shard()].tell(control);
-    }
+    shared.mailboxes[holder.shard()].tell(control);
     Some(())
 }
 

@@ -3,7 +3,10 @@
 //! A sender reserves before it enqueues, so whatever it enqueues cannot fail later; the link gives
 //! the credit back when the frame is written or lost.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use crate::config::Limits;
 
@@ -17,8 +20,8 @@ pub(crate) struct Credit {
     used: AtomicU64,
     /// Whether a sender was refused and waits to hear of room.
     wanted: AtomicBool,
-    max_frames: u64,
-    max_bytes: u64,
+    max_frames: AtomicU64,
+    max_bytes: AtomicU64,
 }
 
 impl Credit {
@@ -26,9 +29,15 @@ impl Credit {
         Self {
             used: AtomicU64::new(0),
             wanted: AtomicBool::new(false),
-            max_frames: limits.outbox_frames.into(),
-            max_bytes: limits.outbox_bytes,
+            max_frames: AtomicU64::new(limits.outbox_frames.into()),
+            max_bytes: AtomicU64::new(limits.outbox_bytes),
         }
+    }
+
+    /// Takes on other limits. What is reserved beyond them stays reserved.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        self.max_frames.store(limits.outbox_frames.into(), SeqCst);
+        self.max_bytes.store(limits.outbox_bytes, SeqCst);
     }
 
     /// Reserves room for one frame of `bytes`. A refusal is remembered until
@@ -47,7 +56,9 @@ impl Credit {
         let more = 1 << BYTE_BITS | bytes as u64;
         let room = |used: u64| {
             let used = used + more;
-            (used >> BYTE_BITS <= self.max_frames && used & BYTES <= self.max_bytes).then_some(used)
+            let fits = used >> BYTE_BITS <= self.max_frames.load(Relaxed)
+                && used & BYTES <= self.max_bytes.load(Relaxed);
+            fits.then_some(used)
         };
         self.used.fetch_update(SeqCst, SeqCst, room).is_ok()
     }
@@ -65,7 +76,8 @@ impl Credit {
             return false;
         }
         let used = self.used.load(SeqCst);
-        let roomy = used >> BYTE_BITS <= self.max_frames / 2 && used & BYTES <= self.max_bytes / 2;
+        let roomy = used >> BYTE_BITS <= self.max_frames.load(Relaxed) / 2
+            && used & BYTES <= self.max_bytes.load(Relaxed) / 2;
         roomy && self.wanted.swap(false, SeqCst)
     }
 

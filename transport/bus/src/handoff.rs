@@ -8,6 +8,7 @@ use ringseal_wire::HEADER_LEN;
 
 use crate::owner::Owner;
 use crate::runtime::Stream;
+use crate::settings::KeyId;
 
 /// A connection whose handshake has succeeded, by value: whoever drops it closes it. On its way
 /// between shards its socket is a plain descriptor.
@@ -17,6 +18,8 @@ pub(crate) struct Handoff<S> {
     /// The claim that this link holds in the owner table.
     pub(crate) owner: Owner,
     pub(crate) outcome: Outcome,
+    /// The secret that the peer has proven to hold.
+    pub(crate) key: KeyId,
     /// The shard whose connector wants to hear of the link's end, if we dialled.
     pub(crate) dialed_by: Option<usize>,
     /// What the handshake has read of the stream behind it.
@@ -31,16 +34,16 @@ impl Handoff<Stream> {
     /// The kernel's, when no descriptor is left; the connection is closed then, and its claim is the
     /// caller's to give up.
     pub(crate) fn lend(self) -> io::Result<Handoff<OwnedFd>> {
-        let Self { socket, owner, outcome, dialed_by, early } = self;
-        Ok(Handoff { socket: socket.lend()?, owner, outcome, dialed_by, early })
+        let Self { socket, owner, outcome, key, dialed_by, early } = self;
+        Ok(Handoff { socket: socket.lend()?, owner, outcome, key, dialed_by, early })
     }
 }
 
 impl Handoff<OwnedFd> {
     /// Takes the connection over on the shard it was sent to.
     pub(crate) fn adopt(self) -> Handoff<Stream> {
-        let Self { socket, owner, outcome, dialed_by, early } = self;
-        Handoff { socket: Stream::adopt(socket), owner, outcome, dialed_by, early }
+        let Self { socket, owner, outcome, key, dialed_by, early } = self;
+        Handoff { socket: Stream::adopt(socket), owner, outcome, key, dialed_by, early }
     }
 }
 

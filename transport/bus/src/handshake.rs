@@ -14,6 +14,7 @@ use ringseal_wire::{HEADER_LEN, HeaderView, ReplicaId};
 use crate::handoff::Early;
 use crate::registry::Shared;
 use crate::runtime::{Stream, until};
+use crate::settings::Settings;
 
 /// Why a handshake failed, in the one word that is counted and the sentence that is logged.
 #[derive(Debug)]
@@ -85,19 +86,20 @@ impl Failure {
 /// [`Failure`]; if the peer waits for an answer, it has been sent.
 pub(crate) async fn accept(
     shared: &Shared,
+    settings: &Settings,
     stream: &mut Stream,
     began: Instant,
 ) -> Result<Outcome, Failure> {
     let (mut frame, mut filled) = ([0; HEADER_LEN], 0);
     let hello = stream.fill_exact(&mut frame, &mut filled);
-    match until(began + shared.limits.hello_grace, hello).await {
+    match until(began + settings.limits.hello_grace, hello).await {
         Some(read) => read?,
         None => return Err(Failure::slow("say who it is")),
     }
     let view = HeaderView::new(&frame);
     let nonce = draw_nonce(shared)?;
-    let acceptor = Acceptor::new(shared.identity());
-    match acceptor.on_hello(view, |id| shared.roster.contains(id), || nonce) {
+    let acceptor = Acceptor::new(settings.identity());
+    match acceptor.on_hello(view, |id| settings.roster.contains(id), || nonce) {
         HelloStep::Admitted(outcome) => Ok(outcome),
         HelloStep::Refused { answer, error } => {
             if let Some(answer) = answer {
@@ -111,7 +113,7 @@ pub(crate) async fn accept(
                 stream.write_all(challenge.as_bytes()).await?;
                 finish(stream, next).await
             };
-            match until(began + shared.limits.handshake_grace, finish).await {
+            match until(began + settings.limits.handshake_grace, finish).await {
                 Some(outcome) => outcome,
                 None => Err(Failure::slow("answer the challenge")),
             }
@@ -137,19 +139,19 @@ async fn finish(stream: &mut Stream, next: AwaitFinish<'_>) -> Result<Outcome, F
 /// [`Failure`]; nothing more is sent to the peer.
 pub(crate) async fn dial(
     shared: &Shared,
+    settings: &Settings,
     stream: &mut Stream,
-    peer: ReplicaId,
-    deadline: Instant,
+    (peer, deadline): (ReplicaId, Instant),
 ) -> Result<(Outcome, Early), Failure> {
-    let dialer = Dialer::new(shared.identity(), peer)?;
+    let dialer = Dialer::new(settings.identity(), peer)?;
     let (hello, next) = dialer.start(draw_nonce(shared)?, None);
     stream.write_all(hello.as_bytes()).await?;
     let await_challenge = match next {
         DialerNext::Established(outcome) => return Ok((outcome, Early::NONE)),
         DialerNext::AwaitChallenge(await_challenge) => await_challenge,
     };
-    let patience = match shared.identity().policy() {
-        Policy::Soft => deadline.min(Instant::now() + shared.limits.hello_grace),
+    let patience = match settings.policy() {
+        Policy::Soft => deadline.min(Instant::now() + settings.limits.hello_grace),
         Policy::Off | Policy::Enforce => deadline,
     };
     let (mut frame, mut filled) = ([0; HEADER_LEN], 0);

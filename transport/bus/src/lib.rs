@@ -25,6 +25,7 @@ mod resolver;
 mod roster;
 #[expect(unsafe_code, reason = "descriptors and uninitialised memory meet the kernel here alone")]
 mod runtime;
+mod settings;
 mod shard;
 
 pub use ringseal_auth as auth;
@@ -36,7 +37,7 @@ pub use ringseal_auth::{
 pub use ringseal_wire::{ClusterId, Command, Frame, Header, HeaderView, ReplicaId};
 
 pub use bus::{Bus, Mesh};
-pub use config::{Auth, Config, ConfigError, Limits};
+pub use config::{Auth, Config, ConfigError, Limits, RetiredLinks};
 pub use environment::{Environment, System};
 pub use error::{Broadcast, Reason, SendError, SendErrorKind, ShutdownError, StartError};
 pub use handler::{Flow, Handler};

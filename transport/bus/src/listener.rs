@@ -18,6 +18,7 @@ use crate::handshake::{self, Failure};
 use crate::metrics::Role;
 use crate::registry::LastReason;
 use crate::runtime::{self, Listener, Stream};
+use crate::settings::KeyId;
 use crate::shard::Core;
 
 /// How many connections may wait to be accepted, per shard.
@@ -82,8 +83,9 @@ pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, listener: Listener) {
 async fn greet<H: Handler>(core: Rc<Core<H>>, mut stream: Stream, entry: u64) {
     let local = &core.local;
     let began = Instant::now();
+    let settings = local.shared.settings();
     let result = match stream.configure() {
-        Ok(()) => handshake::accept(&local.shared, &mut stream, began).await,
+        Ok(()) => handshake::accept(&local.shared, &settings, &mut stream, began).await,
         Err(error) => Err(Failure::from(error)),
     };
     let word = result.as_ref().map_or_else(|failure| failure.result, |_| HandshakeResult::Ok);
@@ -91,7 +93,10 @@ async fn greet<H: Handler>(core: Rc<Core<H>>, mut stream: Stream, entry: u64) {
     local.admission.borrow_mut().decided(entry);
     local.show_waiting();
     match result {
-        Ok(outcome) => settle(&core, stream, outcome).await,
+        Ok(outcome) => {
+            let key = settings.key_id(outcome.key());
+            settle(&core, stream, outcome, key).await;
+        }
         Err(failure) => {
             if let Some(peer) = failure.peer {
                 local.shared.slot(peer).note_reason(LastReason::Handshake(failure.result));
@@ -112,7 +117,7 @@ async fn greet<H: Handler>(core: Rc<Core<H>>, mut stream: Stream, entry: u64) {
 }
 
 /// Makes a link of a connection whose handshake has succeeded, unless the peer has a living one.
-async fn settle<H: Handler>(core: &Rc<Core<H>>, stream: Stream, outcome: Outcome) {
+async fn settle<H: Handler>(core: &Rc<Core<H>>, stream: Stream, outcome: Outcome, key: KeyId) {
     let local = &core.local;
     let peer = outcome.peer();
     if let Some(leniency) = outcome.leniency() {
@@ -123,12 +128,12 @@ async fn settle<H: Handler>(core: &Rc<Core<H>>, stream: Stream, outcome: Outcome
             reason = leniency.as_str(),
             "admitted, though enforcing would refuse it"
         );
-        local.shared.note_leniency(local.shard, leniency);
+        local.shared.note_leniency(local.shard, peer, leniency);
     }
     match contest::claim(&local.shared, outcome, &stream).await {
         Some(owner) => {
-            let early = Early::NONE;
-            core.place(Handoff { socket: stream, owner, outcome, dialed_by: None, early });
+            let (socket, early) = (stream, Early::NONE);
+            core.place(Handoff { socket, owner, outcome, key, dialed_by: None, early });
         }
         None => {
             tracing::info!(

@@ -33,8 +33,13 @@ pub(crate) enum Control {
     Contest { peer: ReplicaId, incarnation: u64 },
     /// End this incarnation.
     End { peer: ReplicaId, incarnation: u64, reason: Reason },
-    /// The link that this shard's connector had made is over.
-    Redial(ReplicaId),
+    /// End this incarnation gently, to make it anew.
+    Renew { peer: ReplicaId, incarnation: u64 },
+    /// The link that this shard's connector had made is over; `prompt` when it was ended to be made
+    /// anew.
+    Redial { peer: ReplicaId, incarnation: u64, prompt: bool },
+    /// Other settings are in force.
+    Reload,
     /// Shut down, and cut what is not done by then.
     Stop(Instant),
 }

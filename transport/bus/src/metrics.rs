@@ -138,8 +138,10 @@ pub struct Metrics {
     pub reconnects: u64,
     /// Links admitted although `enforce` would have refused them, by what was missing.
     pub soft_admissions: Vec<(Leniency, u64)>,
-    /// Whether no peer has needed leniency for ten minutes.
+    /// Whether no link needs leniency, and none has needed it for as long as configured.
     pub safe_to_enforce: bool,
+    /// The peer that has needed leniency last.
+    pub last_lenient: Option<ReplicaId>,
     /// Errors while accepting, such as having no descriptor left.
     pub accept_errors: u64,
 }

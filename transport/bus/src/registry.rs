@@ -1,17 +1,18 @@
 //! What all shards and every handle share: who the peers are, who is connected, what was counted.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
 
-use ringseal_auth::{HandshakeResult, Identity, Leniency};
-use ringseal_wire::{ClusterId, Frame, ReplicaId};
+use ringseal_auth::{HandshakeResult, Leniency};
+use ringseal_wire::{Frame, ReplicaId};
 
-use crate::config::{Auth, Config, Limits};
+use crate::config::{Config, ConfigError, Limits};
 use crate::credit::Credit;
 use crate::environment::Environment;
 use crate::error::{Reason, SendErrorKind};
@@ -20,10 +21,8 @@ use crate::metrics::{
     Counter, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, ShardMetrics,
 };
 use crate::owner::{Owner, OwnerSlot, State};
-use crate::roster::Roster;
-
-/// How long no peer may have needed leniency before enforcing is called safe.
-const SAFE_AFTER_MS: u64 = 10 * 60 * 1000;
+use crate::roster::Address;
+use crate::settings::{KeyId, Settings};
 
 /// One peer as all shards see it.
 #[derive(Debug)]
@@ -34,7 +33,9 @@ pub(crate) struct Slot {
     alive: AtomicU64,
     /// Whether a newcomer is held at this moment.
     held: AtomicBool,
-    member: bool,
+    member: AtomicBool,
+    /// The secret that the present link was made with.
+    key: AtomicU64,
     since_ms: AtomicU64,
     last_reason: AtomicU8,
     pub(crate) frames_in: Counter,
@@ -57,7 +58,8 @@ impl Slot {
             credit: Credit::new(limits),
             alive: AtomicU64::new(0),
             held: AtomicBool::new(false),
-            member,
+            member: AtomicBool::new(member),
+            key: AtomicU64::new(KeyId::NONE.0),
             since_ms: AtomicU64::new(now_ms),
             last_reason: AtomicU8::new(0),
             frames_in: Counter::default(),
@@ -69,8 +71,20 @@ impl Slot {
 
     /// Makes the caller the one newcomer that is held, unless there is one.
     pub(crate) fn hold(&self) -> Option<Held<'_>> {
-        // Made only by the winner: a loser's would free the winner's place when it is dropped.
-        (!self.held.swap(true, SeqCst)).then(|| Held(&self.held))
+        if self.held.swap(true, SeqCst) {
+            return None;
+        }
+        // A sign of life that turned an earlier newcomer away says nothing about now.
+        self.alive.store(0, SeqCst);
+        Some(Held(&self.held))
+    }
+
+    pub(crate) fn set_key(&self, key: KeyId) {
+        self.key.store(key.0, SeqCst);
+    }
+
+    pub(crate) fn key(&self) -> KeyId {
+        KeyId(self.key.load(SeqCst))
     }
 
     /// Notes that a contested incarnation has shown life.
@@ -119,21 +133,33 @@ impl Drop for Held<'_> {
 /// The state that every shard and handle of one bus shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) cluster: ClusterId,
     pub(crate) replica: ReplicaId,
-    pub(crate) limits: Limits,
-    pub(crate) roster: Roster,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) metrics: Box<[ShardMetrics]>,
-    auth: Auth,
+    settings: RwLock<Arc<Settings>>,
+    /// What a reload cannot change.
+    fixed: Fixed,
+    max_message_size: AtomicUsize,
     slots: Box<[Slot]>,
     incarnations: AtomicU64,
     placement: Mutex<Placement>,
     stopping: AtomicBool,
     backpressure: AtomicU64,
     last_leniency_ms: AtomicU64,
+    /// The peer that has needed leniency last, plus one.
+    last_lenient: AtomicU16,
+    safe_after_ms: AtomicU64,
+}
+
+/// The part of the configuration that is built into a running bus.
+#[derive(Debug)]
+struct Fixed {
+    listen: Address,
+    shards: usize,
+    cores: Vec<usize>,
+    spin: Duration,
 }
 
 impl Shared {
@@ -146,12 +172,17 @@ impl Shared {
         };
         Self {
             slots: (0..=u8::MAX).map(slot).collect(),
-            cluster: config.cluster,
             replica: config.replica,
-            limits: config.limits,
-            roster: config.roster,
-            environment: config.environment,
-            auth: config.auth,
+            environment: config.environment.clone(),
+            fixed: Fixed {
+                listen: config.listen.clone(),
+                shards: config.shards,
+                cores: config.cores.clone(),
+                spin: config.spin,
+            },
+            max_message_size: AtomicUsize::new(config.limits.max_message_size as usize),
+            safe_after_ms: AtomicU64::new(config.safe_after.as_millis() as u64),
+            settings: RwLock::new(Arc::new(Settings::new(config, None))),
             local_addr,
             mailboxes: (0..shards).map(|_| Mailbox::new()).collect(),
             metrics: (0..shards).map(|_| ShardMetrics::default()).collect(),
@@ -160,12 +191,50 @@ impl Shared {
             stopping: AtomicBool::new(false),
             backpressure: AtomicU64::new(0),
             last_leniency_ms: AtomicU64::new(now_ms),
+            last_lenient: AtomicU16::new(0),
         }
     }
 
-    /// Our side's constants in a handshake.
-    pub(crate) fn identity(&self) -> Identity<'_> {
-        Identity::new(self.cluster, self.replica, self.auth.as_auth())
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Puts other settings in force and tells every shard.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] naming a key that cannot change while the bus runs; nothing has changed then.
+    pub(crate) fn reload(&self, config: Config) -> Result<(), ConfigError> {
+        let mut settings = self.settings.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.check_fixed(&config, &settings)?;
+        let limits = config.limits;
+        self.safe_after_ms.store(config.safe_after.as_millis() as u64, Relaxed);
+        self.max_message_size.store(limits.max_message_size as usize, Relaxed);
+        *settings = Arc::new(Settings::new(config, Some(&settings)));
+        for (id, slot) in (0..=u8::MAX).map(ReplicaId::new).zip(&self.slots) {
+            slot.credit.set_limits(&limits);
+            slot.member.store(id != self.replica && settings.roster.contains(id), SeqCst);
+        }
+        drop(settings);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.tell(Control::Reload));
+        Ok(())
+    }
+
+    fn check_fixed(&self, config: &Config, settings: &Settings) -> Result<(), ConfigError> {
+        let fixed = |key, same: bool, found: &dyn fmt::Debug| {
+            if same {
+                return Ok(());
+            }
+            let allowed = "changed only by a restart".to_owned();
+            Err(ConfigError { key, found: format!("{found:?}"), allowed })
+        };
+        let Fixed { listen, shards, cores, spin } = &self.fixed;
+        fixed("cluster.name", config.cluster == settings.cluster, &config.cluster)?;
+        fixed("cluster.replica", config.replica == self.replica, &config.replica.get())?;
+        fixed("cluster.listen", config.listen == *listen, &config.listen)?;
+        fixed("bus.shards", config.shards == *shards && config.cores == *cores, &config.shards)?;
+        fixed("bus.spin", config.spin == *spin, &config.spin)
     }
 
     pub(crate) fn slot(&self, peer: ReplicaId) -> &Slot {
@@ -177,10 +246,10 @@ impl Shared {
     pub(crate) fn admit(&self, peer: ReplicaId, frame: &Frame) -> Result<Owner, SendErrorKind> {
         let slot = self.slot(peer);
         let len = frame.wire_len();
-        if !slot.member {
+        if !slot.member.load(Relaxed) {
             return Err(SendErrorKind::UnknownPeer);
         }
-        if len > self.limits.max_message_size as usize {
+        if len > self.max_message_size.load(Relaxed) {
             return Err(SendErrorKind::TooLarge);
         }
         if frame.command().is_handshake() {
@@ -242,14 +311,21 @@ impl Shared {
         self.mailboxes.iter().for_each(|mailbox| mailbox.tell(Control::Stop(deadline)));
     }
 
-    pub(crate) fn note_leniency(&self, shard: usize, leniency: Leniency) {
+    pub(crate) fn note_leniency(&self, shard: usize, peer: ReplicaId, leniency: Leniency) {
         self.metrics[shard].soft[leniency as usize].add(1);
         self.last_leniency_ms.store(self.environment.unix_ms(), Relaxed);
+        self.last_lenient.store(u16::from(peer.get()) + 1, Relaxed);
     }
 
+    /// Whether no link needs leniency, and none has needed it for as long as configured.
     fn safe_to_enforce(&self) -> bool {
+        let lenient = self.slots.iter().any(|slot| {
+            let owner = slot.owner.load();
+            owner.is_up() && !owner.authenticated()
+        });
         let since = self.last_leniency_ms.load(Relaxed);
-        self.environment.unix_ms().saturating_sub(since) >= SAFE_AFTER_MS
+        let quiet_ms = self.environment.unix_ms().saturating_sub(since);
+        !lenient && quiet_ms >= self.safe_after_ms.load(Relaxed)
     }
 
     fn placement(&self) -> std::sync::MutexGuard<'_, Placement> {
@@ -279,7 +355,8 @@ impl Shared {
                 last_reason: slot.last_reason(),
             }
         };
-        self.roster.iter().filter(|(id, _)| *id != self.replica).map(status).collect()
+        let settings = self.settings();
+        settings.roster.iter().filter(|(id, _)| *id != self.replica).map(status).collect()
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
@@ -327,6 +404,9 @@ impl Shared {
             reconnects: sum(|m| &m.reconnects),
             soft_admissions: Leniency::ALL.map(soft).to_vec(),
             safe_to_enforce: self.safe_to_enforce(),
+            last_lenient: (self.last_lenient.load(Relaxed).checked_sub(1))
+                .and_then(|id| u8::try_from(id).ok())
+                .map(ReplicaId::new),
             accept_errors: sum(|m| &m.accept_errors),
         }
     }

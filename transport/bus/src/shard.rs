@@ -1,29 +1,37 @@
 //! One core's part of the bus: its links, its mailbox, its connectors and its listener.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ringseal_auth::Policy;
 use ringseal_wire::{Frame, ReplicaId};
 
 use crate::admission::Admission;
 use crate::buffers::Buffers;
-use crate::connector::{self, Redials};
+use crate::config::RetiredLinks;
+use crate::connector::{self, Signal};
 use crate::error::{Reason, SendError};
 use crate::handler::Handler;
 use crate::handoff::Handoff;
 use crate::link::{self, LinkState, Scratch};
 use crate::listener;
 use crate::mesh::{Control, Mailbox, Outgoing};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Role, ShardMetrics};
 use crate::owner::Owner;
 use crate::registry::Shared;
-use crate::runtime::{self, Beat, Listener, Stream};
+use crate::runtime::{self, Beat, Listener, Stream, Task};
+use crate::settings::Settings;
 
 /// How often a shard looks at what nothing wakes it for. It bounds what a lost wake-up can cost.
 const TICK: Duration = Duration::from_millis(10);
+
+/// How long a link that is made anew may take to write what it has accepted.
+const RENEWAL: Duration = Duration::from_secs(1);
 
 /// How often it looks for links that have died silently, and returns unused memory.
 const INSPECTION: Duration = Duration::from_secs(1);
@@ -56,13 +64,14 @@ impl Shard {
         let ticker = runtime::spawn(tick(core.clone()));
         let listener = Listener::adopt(listener);
         let mut tasks = vec![runtime::spawn(listener::run(core.clone(), listener))];
-        for peer in core.local.peers_to_dial() {
-            tasks.push(runtime::spawn(connector::run(core.clone(), peer)));
-        }
+        core.dial_roster();
 
         let deadline = core.serve().await;
         core.local.metrics().listening.set(0);
         tasks.extend(core.local.admission.borrow_mut().close());
+        let connectors = mem::take(&mut *core.local.connectors.borrow_mut());
+        tasks.extend(connectors.into_values().map(|connector| connector.task));
+        tasks.extend(core.local.renewal.take());
         for task in tasks {
             task.cancel().await;
         }
@@ -79,8 +88,17 @@ pub(crate) struct Local {
     pub(crate) buffers: RefCell<Buffers>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) admission: RefCell<Admission>,
-    pub(crate) redials: Redials,
+    connectors: RefCell<BTreeMap<ReplicaId, Connector>>,
+    renewal: RefCell<Option<Task<()>>>,
+    /// The policy that our links were made or looked at under.
+    policy: Cell<Policy>,
     links: RefCell<Box<[Option<Rc<LinkState>>]>>,
+}
+
+#[derive(Debug)]
+struct Connector {
+    signal: Rc<Signal>,
+    task: Task<()>,
 }
 
 /// A shard with its handler.
@@ -92,12 +110,16 @@ pub(crate) struct Core<H> {
 
 impl Local {
     fn new(shard: usize, shared: Arc<Shared>) -> Self {
+        let settings = shared.settings();
+        let limits = settings.limits;
         Self {
             shard,
-            buffers: RefCell::new(Buffers::new(shared.limits.receive_budget)),
+            buffers: RefCell::new(Buffers::new(limits.receive_budget)),
             scratch: RefCell::new(Scratch::new()),
-            admission: RefCell::new(Admission::new(shared.limits.preauth_connections)),
-            redials: Redials::default(),
+            admission: RefCell::new(Admission::new(limits.preauth_connections)),
+            connectors: RefCell::default(),
+            renewal: RefCell::default(),
+            policy: Cell::new(settings.policy()),
             links: RefCell::new(vec![None; 256].into()),
             shared,
         }
@@ -108,11 +130,11 @@ impl Local {
     }
 
     /// The peers that this shard's connectors dial: every higher id, spread over the shards.
-    fn peers_to_dial(&self) -> Vec<ReplicaId> {
+    fn peers_to_dial(&self, settings: &Settings) -> BTreeSet<ReplicaId> {
         let shards = self.shared.mailboxes.len();
         let ours =
             |peer: &ReplicaId| *peer > self.shared.replica && peer.index() % shards == self.shard;
-        self.shared.roster.iter().map(|(id, _)| id).filter(ours).collect()
+        settings.roster.iter().map(|(id, _)| id).filter(ours).collect()
     }
 
     pub(crate) fn show_waiting(&self) {
@@ -213,7 +235,17 @@ impl<H: Handler> Core<H> {
                         link.end(reason);
                     }
                 }
-                Control::Redial(peer) => local.redials.link_ended(peer),
+                Control::Renew { peer, incarnation } => {
+                    if let Some(link) = local.link_of(peer, incarnation) {
+                        link.drain(Reason::Reload, Instant::now() + RENEWAL);
+                    }
+                }
+                Control::Redial { peer, incarnation, prompt } => {
+                    if let Some(connector) = local.connectors.borrow().get(&peer) {
+                        connector.signal.link_ended(incarnation, prompt);
+                    }
+                }
+                Control::Reload => self.reload(),
                 Control::Stop(deadline) => stop = Some(deadline),
             }
         }
@@ -249,19 +281,81 @@ impl<H: Handler> Core<H> {
     fn give_up(&self, peer: ReplicaId, owner: Owner, dialed_by: Option<usize>) {
         self.local.shared.vacate(peer, owner);
         if let Some(shard) = dialed_by {
-            self.local.shared.mailboxes[shard].tell(Control::Redial(peer));
+            let incarnation = owner.incarnation();
+            let redial = Control::Redial { peer, incarnation, prompt: false };
+            self.local.shared.mailboxes[shard].tell(redial);
+        }
+    }
+
+    /// Takes on the settings that are in force now.
+    fn reload(self: &Rc<Self>) {
+        let local = &self.local;
+        let settings = local.shared.settings();
+        local.buffers.borrow_mut().set_budget(settings.limits.receive_budget);
+        local.admission.borrow_mut().set_capacity(settings.limits.preauth_connections);
+        let policy = settings.policy();
+        let began = local.policy.replace(policy) == Policy::Off;
+        local.each_link(|link| {
+            let (authenticated, role) = (link.owner.authenticated(), link.owner.role());
+            if !settings.permits(link.peer, authenticated) {
+                link.end(Reason::Reload);
+            } else if !authenticated && policy != Policy::Off && (began || role == Role::Dialer) {
+                // Only a new handshake can tell whether both ends authenticate by now.
+                link.drain(Reason::Reload, Instant::now() + RENEWAL);
+            }
+        });
+        self.dial_roster();
+        if local.shard == 0 && settings.retired_links == RetiredLinks::Reconnect {
+            // A renewal that is under way is dropped: the new one sees what it would have seen.
+            *local.renewal.borrow_mut() = Some(runtime::spawn(renew(self.clone())));
+        }
+    }
+
+    /// Sees to it that exactly the roster's higher ids are dialled, those without a link now.
+    fn dial_roster(self: &Rc<Self>) {
+        let wanted = self.local.peers_to_dial(&self.local.shared.settings());
+        let mut connectors = self.local.connectors.borrow_mut();
+        connectors.retain(|peer, _| wanted.contains(peer));
+        for peer in wanted {
+            let connector = connectors.entry(peer).or_insert_with(|| {
+                let signal = Rc::new(Signal::default());
+                let task = runtime::spawn(connector::run(self.clone(), peer, signal.clone()));
+                Connector { signal, task }
+            });
+            connector.signal.hurry();
         }
     }
 
     /// Lets every link write what it has accepted, until `deadline`.
     async fn end_links(self: &Rc<Self>, deadline: Instant) {
-        self.local.each_link(|link| link.end(Reason::Shutdown));
+        self.local.each_link(|link| link.drain(Reason::Shutdown, deadline));
         while self.local.links.borrow().iter().any(Option::is_some) {
             self.serve_mailbox();
-            if Instant::now() >= deadline {
-                self.local.each_link(LinkState::cut);
-            }
             runtime::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Makes the links anew that were made with a secret which is gone, one at a time, whichever shards
+/// own them.
+async fn renew<H: Handler>(core: Rc<Core<H>>) {
+    let shared = &core.local.shared;
+    let settings = shared.settings();
+    for (peer, _) in settings.roster.iter() {
+        let slot = shared.slot(peer);
+        let owner = slot.owner.load();
+        if !owner.is_up() || !settings.has_retired(slot.key()) {
+            continue;
+        }
+        let incarnation = owner.incarnation();
+        shared.mailboxes[owner.shard()].tell(Control::Renew { peer, incarnation });
+        let deadline = Instant::now() + 2 * RENEWAL;
+        let renewed = || {
+            let owner = slot.owner.load();
+            owner.is_up() && owner.incarnation() != incarnation
+        };
+        while !renewed() && Instant::now() < deadline {
+            runtime::sleep(TICK).await;
         }
     }
 }

@@ -67,6 +67,14 @@ pub enum Failure {
     Configuration(String),
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running(message) | Self::Configuration(message) => f.write_str(message),
+        }
+    }
+}
+
 impl Failure {
     /// A failure while running.
     pub fn running(error: impl fmt::Display) -> Self {
@@ -100,7 +108,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo { replicas, seconds } => demo::run(replicas, seconds),
-        Command::Node { config } => node::run(load(&config)?),
+        Command::Node { config } => node::run(|| load(&config)),
         Command::Check { config } => {
             let settings = load(&config)?;
             for warning in &settings.warnings {

@@ -20,12 +20,13 @@ use crate::status::Live;
 /// of five seconds is for everything else.
 const DRAIN: Duration = Duration::from_secs(4);
 
-/// Runs a replica until SIGINT or SIGTERM.
+/// Runs a replica until SIGINT or SIGTERM. `load` reads its configuration, now and at each SIGHUP.
 ///
 /// # Errors
 ///
 /// [`Failure`] when it cannot start, or does not stop as it should.
-pub fn run(settings: Settings) -> Result<(), Failure> {
+pub fn run(load: impl Fn() -> Result<Settings, Failure>) -> Result<(), Failure> {
+    let settings = load()?;
     logging::start("info")?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
@@ -49,7 +50,7 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
         HandlerKind::Echo => Bus::start(bus, |_| Echo::default()),
     };
     let bus = bus.map_err(start_failure)?;
-    let server = port.map(|port| serve(port, &bus, &cluster, replicas.len())).transpose()?;
+    let server = port.map(|port| serve(port, &bus, &cluster)).transpose()?;
     tracing::info!(
         replica = bus.replica().get(),
         cluster,
@@ -59,7 +60,12 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
         http = server.as_ref().map(|server| tracing::field::display(server.local_addr())),
         "the node runs"
     );
-    wait(&mut signals);
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        reload(&bus, load());
+    }
     stopping.store(true, SeqCst);
     tracing::info!("the node stops; another signal ends it at once");
     let ended = bus.shutdown(DRAIN);
@@ -77,16 +83,21 @@ fn catch_signals(stopping: &Arc<AtomicBool>) -> std::io::Result<Signals> {
     Signals::new([SIGINT, SIGTERM, SIGHUP])
 }
 
-/// Returns when the node is to stop.
-fn wait(signals: &mut Signals) {
-    for signal in signals.forever() {
-        if signal != SIGHUP {
+/// Puts the configuration in force that was read anew, or says what is wrong with it.
+fn reload(bus: &Bus, settings: Result<Settings, Failure>) {
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(failure) => {
+            tracing::error!("nothing was reloaded: {failure}");
             return;
         }
-        tracing::warn!(
-            "SIGHUP: this version does not reload its configuration while running; restart the \
-             node to have it read again"
-        );
+    };
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    match bus.reload(settings.bus) {
+        Ok(()) => tracing::info!("secrets, enforcement, roster and limits were reloaded"),
+        Err(error) => tracing::error!("nothing was reloaded: {error}"),
     }
 }
 
@@ -97,10 +108,10 @@ fn start_failure(error: StartError) -> Failure {
     }
 }
 
-fn serve(port: TcpListener, bus: &Bus, cluster: &str, replicas: usize) -> Result<Server, Failure> {
+fn serve(port: TcpListener, bus: &Bus, cluster: &str) -> Result<Server, Failure> {
     let replica = bus.replica();
     let node = Live { mesh: bus.mesh().clone(), replica };
-    let subject = Subject { cluster: cluster.to_owned(), replica, replicas, node };
+    let subject = Subject { cluster: cluster.to_owned(), replica, node };
     http::serve(port, subject)
         .map_err(|error| Failure::Running(format!("cannot serve HTTP: {error}")))
 }

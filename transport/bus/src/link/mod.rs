@@ -12,7 +12,8 @@ use std::time::Instant;
 use ringseal_wire::{Frame, ReplicaId};
 
 use crate::error::{Reason, SendError};
-use crate::owner::Owner;
+use crate::owner::{Owner, State};
+use crate::registry::Slot;
 use crate::shard::Local;
 
 pub(crate) use outbox::{Outbox, Scratch};
@@ -26,10 +27,11 @@ pub(crate) struct LinkState {
     pub(crate) outbox: RefCell<Outbox>,
     /// Whether the handler wants no frames for now.
     paused: Cell<bool>,
-    /// Why the link is to end, once somebody has said so.
-    ending: Cell<Option<Reason>>,
-    /// Whether the end cannot wait for what is still to be written.
-    cut: Cell<bool>,
+    /// Why the link is to end, once somebody has said so, and until when it may write what it has
+    /// accepted.
+    ending: Cell<Option<(Reason, Option<Instant>)>>,
+    /// Whether the owner slot says so too.
+    draining: Cell<bool>,
     /// Whether the link's task is to look for signs of life when it runs next.
     check: Cell<bool>,
     /// When a newcomer began to contest this link, if one does.
@@ -47,7 +49,7 @@ impl LinkState {
             outbox: RefCell::default(),
             paused: Cell::new(false),
             ending: Cell::new(None),
-            cut: Cell::new(false),
+            draining: Cell::new(false),
             check: Cell::new(false),
             contested: Cell::new(None),
             starved: Cell::new(false),
@@ -55,18 +57,19 @@ impl LinkState {
         }
     }
 
-    /// Asks the link to end; the first reason counts.
+    /// Ends the link at once. A link that is ending already keeps its reason.
     pub(crate) fn end(&self, reason: Reason) {
-        if self.ending.get().is_none() {
-            self.ending.set(Some(reason));
-        }
+        let reason = self.ending.get().map_or(reason, |(first, _)| first);
+        self.ending.set(Some((reason, None)));
         self.wake();
     }
 
-    /// Ends a link that is shutting down, whatever it has still to write.
-    pub(crate) fn cut(&self) {
-        self.cut.set(true);
-        self.wake();
+    /// Ends the link when it has written what it has accepted, or at `deadline`.
+    pub(crate) fn drain(&self, reason: Reason, deadline: Instant) {
+        if self.ending.get().is_none() {
+            self.ending.set(Some((reason, Some(deadline))));
+            self.wake();
+        }
     }
 
     /// A newcomer claims the peer: the link ends unless it shows life soon.
@@ -102,6 +105,13 @@ impl LinkState {
     pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
+        }
+    }
+
+    /// Turns senders away, who are told that no link is up.
+    fn let_nobody_in(&self, slot: &Slot) {
+        if !self.draining.replace(true) {
+            slot.owner.advance(self.owner.with(State::Up), State::Draining);
         }
     }
 

@@ -30,6 +30,9 @@ const CONTEST: Duration = Duration::from_secs(3);
 /// allows on an idle connection (1 s idle and 3 probes, 1 s apart).
 const DEAD_AFTER: Duration = Duration::from_secs(4);
 
+/// How long a link whose peer has closed its direction goes on writing.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// The kernel tells times of a connection in ticks that may be this far off.
 const CLOCK_SLACK: Duration = Duration::from_millis(12);
 
@@ -42,6 +45,7 @@ pub(crate) async fn run<H: Handler>(
     let local = &core.local;
     let slot = local.shared.slot(state.peer);
     let role = handoff.owner.role();
+    slot.set_key(handoff.key);
     slot.owner.advance(handoff.owner, State::Up);
     slot.state_began(local.shared.environment.unix_ms());
     local.metrics().links_up.add(1);
@@ -54,12 +58,19 @@ pub(crate) async fn run<H: Handler>(
     );
     core.handler.borrow_mut().on_link_up(&mut Link::new(local, &state), state.owner.incarnation());
 
-    let max_frame = local.shared.limits.max_message_size;
+    let settings = local.shared.settings();
+    // The handshake may have begun under other settings than are in force now.
+    if !settings.permits(state.peer, handoff.outcome.authenticated()) {
+        state.end(Reason::Reload);
+    }
+    let max_frame = settings.limits.max_message_size;
+    drop(settings);
     let mut task = LinkTask {
         core: &core,
         state: &state,
         stream: handoff.socket,
         reader: Reader::new(max_frame, handoff.early.as_slice()),
+        ended: false,
         finished: false,
         broken: None,
     };
@@ -86,7 +97,9 @@ pub(crate) async fn run<H: Handler>(
     local.remove(&state);
     local.shared.vacate(state.peer, state.owner.with(State::Draining));
     if let Some(shard) = handoff.dialed_by {
-        local.shared.mailboxes[shard].tell(Control::Redial(state.peer));
+        let (peer, incarnation) = (state.peer, state.owner.incarnation());
+        let prompt = reason == Reason::Reload;
+        local.shared.mailboxes[shard].tell(Control::Redial { peer, incarnation, prompt });
     }
 }
 
@@ -94,7 +107,7 @@ pub(crate) async fn run<H: Handler>(
 async fn close<H: Handler>(core: &Core<H>, state: &LinkState) -> u64 {
     let local = &core.local;
     let slot = local.shared.slot(state.peer);
-    slot.owner.advance(state.owner.with(State::Up), State::Draining);
+    state.let_nobody_in(slot);
     loop {
         local.take_outgoing();
         // Whoever has reserved credit and has not enqueued yet is between two instructions.
@@ -114,7 +127,9 @@ struct LinkTask<'a, H> {
     state: &'a LinkState,
     stream: Stream,
     reader: Reader,
-    /// Whether our direction has been ended.
+    /// Whether the peer has ended its direction.
+    ended: bool,
+    /// Whether we have ended ours.
     finished: bool,
     /// Why nothing can be written any more. What the peer had sent before that is still to be read.
     broken: Option<Reason>,
@@ -162,20 +177,21 @@ impl<H: Handler> LinkTask<'_, H> {
         if self.state.check.take() {
             self.check_life()?;
         }
-        match self.state.ending.get() {
-            Some(Reason::Shutdown) if !self.state.cut.get() => {}
-            Some(reason) => return Err(reason),
-            None => {}
+        if let Some((reason, deadline)) = self.state.ending.get() {
+            if deadline.is_none_or(|deadline| Instant::now() >= deadline) {
+                return Err(reason);
+            }
+            self.state.let_nobody_in(self.core.local.shared.slot(self.state.peer));
         }
         let paused = self.deliver()?;
         let flushed = self.flush(cx);
         if paused && !self.state.paused.get() {
             return Ok(Next::More);
         }
-        if flushed == Flushed::Empty && self.state.ending.get().is_some() {
-            self.finish()?;
+        if let Some((reason, _)) = self.state.ending.get() {
+            self.finish(reason, flushed)?;
         }
-        let next = match (self.state.paused.get(), self.broken) {
+        let next = match (self.state.paused.get() || self.ended, self.broken) {
             (true, Some(reason)) => return Err(reason),
             (true, None) => Next::Wait,
             (false, broken) => self.read(cx).map_err(|reason| broken.unwrap_or(reason))?,
@@ -270,29 +286,36 @@ impl<H: Handler> LinkTask<'_, H> {
                 Ok(Next::Wait)
             }
             Poll::Ready(Ok(Read::End)) => {
-                drop(buffers);
-                // The peer may have closed its direction only: what it is owed goes out if it can.
-                self.flush(cx);
-                Err(self.state.ending.get().unwrap_or(Reason::Eof))
+                // The peer may have closed its direction only: what it is owed still goes out.
+                self.ended = true;
+                self.state.drain(Reason::Eof, Instant::now() + LAST_WORDS);
+                Ok(Next::More)
             }
             Poll::Ready(Err(error)) => Err(Reason::of(&error)),
         }
     }
 
-    /// Ends our direction of a link that is shutting down, and the link once the peer has it all.
-    fn finish(&mut self) -> Result<(), Reason> {
+    /// Ends our direction of a link that is ending, once everything is written, and then the link.
+    fn finish(&mut self, reason: Reason, flushed: Flushed) -> Result<(), Reason> {
         let slot = self.core.local.shared.slot(self.state.peer);
-        if slot.credit.frames() > 0 {
+        if self.broken.is_some() && self.ended {
+            return Err(reason);
+        }
+        if flushed != Flushed::Empty || slot.credit.frames() > 0 {
             return Ok(());
         }
         if !self.finished {
             self.finished = true;
             self.stream.finish();
         }
-        match self.stream.liveness() {
-            Ok(life) if life.connected && !life.acknowledged => Ok(()),
-            _ => Err(Reason::Shutdown),
-        }
+        // Nothing is under way once both directions have ended. A bus that shuts down does not wait
+        // for what the peer has still to say, only until the peer's kernel has all we said.
+        let done = self.ended || reason == Reason::Shutdown && !self.unacknowledged();
+        if done { Err(reason) } else { Ok(()) }
+    }
+
+    fn unacknowledged(&self) -> bool {
+        self.stream.liveness().is_ok_and(|life| life.connected && !life.acknowledged)
     }
 
     /// Looks for signs of life that reading and writing do not show.

@@ -10,6 +10,7 @@ mod net;
 mod pulse;
 
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -21,9 +22,21 @@ pub(crate) use pulse::Beat;
 /// A task of the shard's executor. Dropping it cancels it.
 pub(crate) type Task<T> = glommio::Task<T>;
 
-/// Starts a task on the executor of the calling thread.
+/// Starts a task on the executor of the calling thread, after the caller's turn: glommio would run it
+/// up to its first wait right here, in the middle of whatever the caller has borrowed.
 pub(crate) fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    glommio::spawn_local(future)
+    let mut later = false;
+    glommio::spawn_local(async move {
+        poll_fn(|cx| match mem::replace(&mut later, true) {
+            true => Poll::Ready(()),
+            false => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await;
+        future.await
+    })
 }
 
 /// Completes after `duration`.

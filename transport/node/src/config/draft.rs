@@ -1,9 +1,11 @@
 //! The keys of the configuration: their names, their defaults and what they become.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ringseal::{
-    Address, Auth, Config, Enforcement, KeyRing, Limits, ReplicaId, Roster, Transcript,
+    Address, Auth, Config, Enforcement, KeyRing, Limits, ReplicaId, RetiredLinks, Roster,
+    Transcript,
 };
 use toml::Table;
 
@@ -12,7 +14,7 @@ use super::error::{ConfigError, Key};
 use super::leaf::{Count, FilePath, Leaf, Size, Span, Text};
 use super::reader::{Reader, Sources};
 use super::secret::{Found, Redacted, Source};
-use super::{Audit, HandlerKind, RetiredLinks, Settings};
+use super::{Audit, HandlerKind, Settings};
 
 /// A configuration that is right as far as can be said without opening any other file.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ struct AuthDraft {
     enforcement: Enforcement,
     transcript: Transcript,
     retired_links: RetiredLinks,
+    safe_after: Duration,
     current: Option<Source>,
     previous: Option<Source>,
 }
@@ -114,7 +117,6 @@ impl Draft {
             handler: self.handler,
             http: self.http,
             audit: self.audit,
-            retired_links: self.cluster.auth.retired_links,
             effective: Effective(self.entries),
             warnings,
         })
@@ -133,7 +135,9 @@ impl Draft {
             .and_then(|config| config.with_limits(self.bus.limits))
             .and_then(|config| config.with_shards(shards))
             .and_then(|config| config.with_spin(self.bus.spin))
-            .map_err(|error| self.locate(error))?;
+            .and_then(|config| config.with_safe_after(self.cluster.auth.safe_after))
+            .map_err(|error| self.locate(error))?
+            .with_retired_links(self.cluster.auth.retired_links);
         Ok(match listen {
             Some(listen) => config.with_listen(listen.clone()),
             None => config,
@@ -199,13 +203,14 @@ fn auth(mut table: Reader<'_>) -> Result<AuthDraft, ConfigError> {
     let previous = secret(&mut table, "previous_shared_secret", "previous_shared_secret_file")?;
     let transcript = table.take_or("transcript", Transcript::default())?;
     let retired_links = table.take_or("retired_links", RetiredLinks::Reconnect)?;
+    let Span(safe_after) = table.take_or("safe_after", Span(Duration::from_secs(600)))?;
     let missing = table.missing("shared_secret_file", NO_SECRET);
     // A secret that seems to be missing is more often one whose key is mistyped, which this tells.
     table.finish()?;
     if enabled && current.is_none() {
         return Err(missing);
     }
-    Ok(AuthDraft { enabled, enforcement, transcript, retired_links, current, previous })
+    Ok(AuthDraft { enabled, enforcement, transcript, retired_links, safe_after, current, previous })
 }
 
 const NO_SECRET: &str = "the path of a file that holds the cluster's secret (`ringseal keygen --out \
@@ -240,7 +245,7 @@ fn bus(mut table: Reader<'_>) -> Result<Bus, ConfigError> {
     let bytes = table.take_or("outbox_bytes", bytes)?;
     let budget = Size(default.receive_budget.max(message.0));
     let budget = table.take_or("receive_budget", budget)?;
-    let Span(spin) = table.take_or("spin", Span(std::time::Duration::ZERO))?;
+    let Span(spin) = table.take_or("spin", Span(Duration::ZERO))?;
     let handshake = table.take_or("handshake_grace", Span(default.handshake_grace))?;
     let hello = table.take_or("hello_grace", Span(default.hello_grace))?;
     let reconnect = table.take_or("reconnect_period", Span(default.reconnect_period))?;

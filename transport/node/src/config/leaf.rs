@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use ringseal::{Address, Enforcement, ReplicaId, Transcript};
+use ringseal::{Address, Enforcement, ReplicaId, RetiredLinks, Transcript};
 use toml::Value;
 
+use super::HandlerKind;
 use super::secret::Redacted;
-use super::{HandlerKind, RetiredLinks};
 
 /// A value of one key.
 pub(super) trait Leaf: Sized {
@@ -238,11 +238,18 @@ impl Leaf for RetiredLinks {
     const ALLOWED: &'static str = "\"reconnect\" or \"keep\"";
 
     fn from_text(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == text)
+        match text {
+            "reconnect" => Some(Self::Reconnect),
+            "keep" => Some(Self::Keep),
+            _ => None,
+        }
     }
 
     fn to_toml(&self) -> String {
-        quoted(self.as_str())
+        quoted(match self {
+            Self::Reconnect => "reconnect",
+            Self::Keep => "keep",
+        })
     }
 }
 

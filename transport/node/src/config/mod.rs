@@ -56,8 +56,6 @@ pub struct Settings {
     pub http: Option<Address>,
     /// The audit log, if there is to be one.
     pub audit: Option<Audit>,
-    /// What a reload does with links that were made with a secret it removes.
-    pub retired_links: RetiredLinks,
     /// The same, for people to read.
     pub effective: Effective,
     /// What is not wrong but should be known.
@@ -82,28 +80,6 @@ impl HandlerKind {
         match self {
             Self::Sink => "sink",
             Self::Echo => "echo",
-        }
-    }
-}
-
-/// What becomes of a link whose secret a reload has removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetiredLinks {
-    /// It is closed and made anew.
-    Reconnect,
-    /// It stays.
-    Keep,
-}
-
-impl RetiredLinks {
-    const ALL: [Self; 2] = [Self::Reconnect, Self::Keep];
-
-    /// The word that the configuration uses.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reconnect => "reconnect",
-            Self::Keep => "keep",
         }
     }
 }

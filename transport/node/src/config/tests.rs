@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use ringseal::RetiredLinks;
+
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -58,7 +60,7 @@ fn a_small_configuration_has_the_defaults_that_are_documented() {
     let settings = complete(&with_rest(""), &[]);
     assert_eq!(settings.cluster, "orders");
     assert_eq!(settings.handler, HandlerKind::Sink);
-    assert_eq!(settings.retired_links, RetiredLinks::Reconnect);
+    assert_eq!(settings.bus.retired_links(), RetiredLinks::Reconnect);
     assert_eq!((&settings.http, &settings.audit), (&None, &None));
     assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
     let shown = settings.effective.to_string();
@@ -90,7 +92,7 @@ fn every_key_of_the_file_is_understood() {
             &format!(
                 "enabled = true\nenforcement = \"soft\"\nshared_secret = \"{SECRET}\"\n\
                  previous_shared_secret = \"{SECRET}\"\ntranscript = \"pr3425\"\n\
-                 retired_links = \"keep\""
+                 retired_links = \"keep\"\nsafe_after = \"1h\""
             ),
             "[bus]\nshards = 2\nmax_message_size = \"1MiB\"\noutbox_frames = 9\n\
              outbox_bytes = 2097152\nreceive_budget = \"4 MiB\"\nspin = \"20us\"\n\
@@ -103,7 +105,7 @@ fn every_key_of_the_file_is_understood() {
     );
     assert_eq!(settings.bus.shards(), 2);
     assert_eq!(settings.handler, HandlerKind::Echo);
-    assert_eq!(settings.retired_links, RetiredLinks::Keep);
+    assert_eq!(settings.bus.retired_links(), RetiredLinks::Keep);
     assert_eq!(settings.http.map(|address| address.to_string()).as_deref(), Some("localhost:9600"));
     assert_eq!(settings.audit, Some(Audit { file: "audit.jsonl".into(), max_size: 1 << 20 }));
     assert!(settings.warnings.iter().any(|warning| warning.contains("[audit]")));

@@ -19,7 +19,7 @@ const WRITTEN_EVERY: Duration = Duration::from_secs(1);
 /// How often to look whether it is time for anything.
 const TICK: Duration = Duration::from_millis(50);
 /// How long the last frames may take to come back.
-const LAST_FRAMES: Duration = Duration::from_secs(2);
+const LAST_FRAMES: Duration = Duration::from_secs(10);
 /// Lines of the terminal that the table leaves alone: heading, sum, and the one with the cursor.
 const OTHER_LINES: usize = 5;
 

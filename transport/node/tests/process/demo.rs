@@ -1,6 +1,9 @@
 //! `ringseal demo` where its output is no terminal.
 
+use ringseal_tests::cluster::wait_for;
+
 use crate::child::{ringseal, run};
+use crate::node::NO_ROOM;
 
 /// Whether there is a run of hexadecimal digits as long as a secret in hex.
 fn has_secret(text: &str) -> bool {
@@ -8,7 +11,10 @@ fn has_secret(text: &str) -> bool {
 }
 
 fn demo(replicas: &str, links: usize) {
-    let ended = run(ringseal().args(["demo", "--replicas", replicas, "--seconds", "1"]));
+    let ended = wait_for("there is room for the demo's shards", || {
+        let ended = run(ringseal().args(["demo", "--replicas", replicas, "--seconds", "1"]));
+        Some(ended).filter(|ended| !ended.stderr.contains(NO_ROOM))
+    });
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
     let shown = ended.stdout;
     for line in shown.lines() {

@@ -35,6 +35,7 @@ fn check_shows_every_key_of_the_environment_and_where_it_came_from() {
         ),
         ("RINGSEAL_CLUSTER__AUTH__TRANSCRIPT", "pr3425", "transcript = \"pr3425\""),
         ("RINGSEAL_CLUSTER__AUTH__RETIRED_LINKS", "keep", "retired_links = \"keep\""),
+        ("RINGSEAL_CLUSTER__AUTH__SAFE_AFTER", "1h", "safe_after = \"1h\""),
         ("RINGSEAL_BUS__SHARDS", "2", "shards = 2"),
         ("RINGSEAL_BUS__MAX_MESSAGE_SIZE", "1MiB", "max_message_size = \"1MiB\""),
         ("RINGSEAL_BUS__OUTBOX_FRAMES", "9", "outbox_frames = 9"),

@@ -116,14 +116,12 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node and waits until it serves.
     pub(crate) fn start(plan: Plan) -> Self {
-        let written = plan.write();
-        let process = spawn(&written, &[]);
-        Self { plan, process, written }.serving()
+        Self::start_from(plan.write(), plan, &[])
     }
 
     /// Starts a node from a file and an environment that `plan` sums up.
     pub(crate) fn start_from(written: Written, plan: Plan, environment: &[(&str, &str)]) -> Self {
-        let process = spawn(&written, environment);
+        let process = supervise(&written, environment, &[NO_ROOM]);
         Self { plan, process, written }.serving()
     }
 
@@ -145,30 +143,25 @@ impl Node {
 
     /// Starts it again after it has ended in good order, at once and on the same ports.
     pub(crate) fn restart(self) -> Self {
+        self.start_again(&[NO_ROOM])
+    }
+
+    /// Starts it again after it was killed. The kernel takes a killed process's io_uring apart after
+    /// the process has ended, and until then the port may still be taken.
+    pub(crate) fn revive(self) -> Self {
+        self.start_again(&[NO_ROOM, "in use"])
+    }
+
+    fn start_again(self, expected: &[&str]) -> Self {
         let Self { plan, mut process, written } = self;
         assert!(!process.is_running());
-        let process = spawn(&written, &[]);
+        let process = supervise(&written, &[], expected);
         Self { plan, process, written }.serving()
     }
 
-    /// Starts it again after it was killed, as a supervisor does: over and over until it runs. The
-    /// kernel takes a killed process's io_uring apart after the process has ended, and until then the
-    /// port may still be taken.
-    pub(crate) fn revive(self) -> Self {
-        let Self { plan, process, written } = self;
-        drop(process);
-        let process = wait_for("the port is free again", || {
-            let mut process = spawn(&written, &[]);
-            wait_until("it runs or ends", || {
-                process.stderr().contains("the node runs") || !process.is_running()
-            });
-            if process.is_running() {
-                return Some(process);
-            }
-            assert!(process.stderr().contains("in use"), "{}", process.stderr());
-            None
-        });
-        Self { plan, process, written }.serving()
+    /// The configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.written.file()
     }
 
     /// Asks for a path.
@@ -224,10 +217,24 @@ impl Node {
     }
 }
 
-fn spawn(written: &Written, environment: &[(&str, &str)]) -> Process {
-    let mut command = ringseal();
-    command.arg("node").arg("--config").arg(written.file());
-    Process::spawn(command.envs(environment.iter().copied()))
+/// Why a shard may not start while many others run: all of a user's processes share what memory may be
+/// locked.
+pub(crate) const NO_ROOM: &str = "locked memory";
+
+/// Starts a node as a supervisor does: again and again, if it ends for one of the `expected` reasons.
+fn supervise(written: &Written, environment: &[(&str, &str)], expected: &[&str]) -> Process {
+    wait_for("the node runs", || {
+        let mut command = ringseal();
+        command.arg("node").arg("--config").arg(written.file());
+        let mut process = Process::spawn(command.envs(environment.iter().copied()));
+        wait_until("the node runs or ends", || {
+            process.stderr().contains("the node runs") || !process.is_running()
+        });
+        let running = process.is_running();
+        let error = process.stderr();
+        assert!(running || expected.iter().any(|reason| error.contains(reason)), "{error}");
+        running.then_some(process)
+    })
 }
 
 /// An answer to an HTTP request.

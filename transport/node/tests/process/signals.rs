@@ -1,5 +1,6 @@
 //! What signals do to a running node.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use ringseal_tests::cluster::wait_until;
@@ -53,17 +54,26 @@ fn a_killed_node_can_be_started_again() {
 }
 
 #[test]
-fn sighup_changes_nothing_and_says_so() {
+fn sighup_reloads_and_ends_neither_the_node_nor_its_links() {
     let mut node = Node::start(Plan::for_a_stranger());
     let mut stranger = Stranger::join(node.plan.address(), &TRUE, 0, 1);
-    for number in 0..3 {
+    let good = node.plan.to_toml();
+    let unreadable = good.replace("replica = 1", "replica = 256");
+    for (number, (text, said)) in [
+        (&good, "were reloaded"),
+        (&unreadable, "cluster.replica is 256"),
+        (&good, "were reloaded"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = node.process.stderr().matches(said).count();
+        fs::write(node.config(), text).expect("the file is ours");
         node.process.signal(Signal::HUP);
-        wait_until("the node says so", || {
-            let log = node.process.stderr();
-            log.matches("SIGHUP").count() > number
-        });
-        stranger.send(&patterned(number as u64, 300));
-        assert!(stranger.read_frame().expect("the link is up") == patterned(number as u64, 300));
+        wait_until("the node says so", || node.process.stderr().matches(said).count() > before);
+        let frame = patterned(number as u64, 300);
+        stranger.send(&frame);
+        assert!(stranger.read_frame().expect("the link is up") == frame);
     }
     assert!(node.process.is_running());
     node.stop();
