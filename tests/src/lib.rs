@@ -13,3 +13,13 @@ pub mod raw;
 pub mod script;
 pub mod stranger;
 pub mod target;
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
+
+/// The book's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+pub struct Embedding;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use crate::address;
 
 /// Forwards connections to one address until it is dropped.
@@ -75,8 +77,11 @@ impl Proxy {
         self.shared.stalled.store(stalled, SeqCst);
     }
 
-    /// Closes every connection.
-    pub fn cut(&self) {
+    /// Resets every connection.
+    pub fn reset(&self) {
+        for stream in self.shared.open().iter() {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
         self.shared.cut();
     }
 }
@@ -84,7 +89,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.closed.store(true, SeqCst);
-        self.cut();
+        self.shared.cut();
         // Its accept sees that it is closed.
         drop(TcpStream::connect(self.address));
     }

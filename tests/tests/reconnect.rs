@@ -57,7 +57,7 @@ fn accepted_is_written_or_lost_wherever_the_stream_is_cut() {
             match zero.send(1.into(), frames::numbered(0, accepted, size)) {
                 Ok(()) => accepted += 1,
                 Err(refused) if refused.kind == SendErrorKind::Backpressure && stalls => {
-                    proxy.cut();
+                    proxy.reset();
                     proxy.stall(false);
                 }
                 Err(_) => thread::yield_now(),

@@ -1,4 +1,36 @@
-//! A replica bus: the library that a replicated server embeds so that its replicas can talk.
+//! A replica bus: the library that a replicated database or log embeds so that its replicas can talk.
+//!
+//! One thread per core on io_uring, every peer authenticated before its first message is believed,
+//! every link a plain TCP descriptor that can live on any core. Linux only.
+//!
+//! - [`Bus::start`] runs a bus on threads of its own; [`Mesh::new`] gives its shards to executors that
+//!   you have already. [`Mesh`] is the handle: send, broadcast, resume, reload, look.
+//! - [`Handler`] is what you implement: a frame, a link up, a link down, room again.
+//! - [`Config`] is parsed into types that cannot be wrong; [`Limits`] names every bound.
+//! - [`probe`] asks one peer for one handshake.
+//!
+//! ```
+//! use std::time::Duration;
+//! use ringseal::{Auth, Bus, Config, Flow, Frame, Handler, Link, ReplicaId, Roster};
+//!
+//! /// Sends every frame back to where it came from.
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+//!         let _ = link.send(frame);
+//!         Flow::Continue
+//!     }
+//! }
+//!
+//! let roster = Roster::new([(ReplicaId::new(0), "127.0.0.1:0".parse()?)])?;
+//! let config = Config::new("orders", ReplicaId::new(0), roster, Auth::Off)?.with_shards(1)?;
+//! let bus = Bus::start(config, |_shard| Echo)?;
+//! println!("listening on {}", bus.local_addr());
+//! bus.shutdown(Duration::from_secs(1))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 #![deny(unsafe_code)]
 
 mod admission;

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares};
 
 use super::pulse::Beat;
 
@@ -67,6 +67,10 @@ pub(crate) fn run(
     Ok(ended)
 }
 
+/// How long tasks may run before an executor looks at its ring again. Less than 1 ms makes it park with
+/// tasks left to run far more often.
+const PREEMPT: Duration = Duration::from_millis(1);
+
 /// How long a new executor may take to run its first task.
 const FIRST_TASK: Duration = Duration::from_secs(2);
 
@@ -78,8 +82,7 @@ fn start(kind: Kind) -> Result<Worker, String> {
         let worker = Worker { kind, jobs: jobs.clone() };
         let spawned = thread::Builder::new().name(name).spawn(move || match make(kind) {
             Ok(executor) => {
-                // A task that is over, but whose waker wakes the executor whatever it sleeps over.
-                let spark = executor.run(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
+                let spark = executor.run(spark());
                 let _ = made.send(Ok(()));
                 serve(&executor, &spark, kind, &jobs, &inbox);
             }
@@ -94,6 +97,19 @@ fn start(kind: Kind) -> Result<Worker, String> {
         }
     }
     Err("the executor's thread has died".to_owned())
+}
+
+/// The waker of a task that is over: nothing is left to run, but it wakes the executor whatever that
+/// sleeps over. Its queue's latency matters, so glommio writes to the executor's event descriptor at
+/// every wake-up, also when it believes that it has done so already.
+async fn spark() -> Waker {
+    let latency = Latency::Matters(PREEMPT);
+    let queue = glommio::executor().create_task_queue(Shares::default(), latency, "pulse");
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone()));
+    match glommio::spawn_local_into(waker, queue) {
+        Ok(task) => task.await,
+        Err(_) => poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
+    }
 }
 
 /// Runs one job after another. The thread itself goes back to the pool, right before the end of its
@@ -134,7 +150,7 @@ fn make(kind: Kind) -> io::Result<LocalExecutor> {
         let made = LocalExecutorBuilder::new(Placement::Unbound)
             .io_memory(64 << 10)
             .ring_depth(128)
-            .preempt_timer(Duration::from_millis(1))
+            .preempt_timer(PREEMPT)
             .spin_before_park(kind.spin)
             .make();
         match made.map_err(io::Error::from) {
