@@ -15,11 +15,11 @@ use crate::handler::Handler;
 use crate::handoff::Handoff;
 use crate::handshake::{self, Failure};
 use crate::metrics::Role;
-use crate::registry::LastReason;
 use crate::resolver::Resolver;
 use crate::runtime::{self, Stream};
 use crate::settings::Settings;
 use crate::shard::Core;
+use crate::slot::LastReason;
 
 /// What a shard tells its connectors.
 #[derive(Debug, Default)]

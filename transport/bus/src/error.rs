@@ -137,7 +137,9 @@ impl Reason {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted => Self::Reset,
-            io::ErrorKind::TimedOut => Self::Keepalive,
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable => Self::Keepalive,
             _ => Self::Io,
         }
     }

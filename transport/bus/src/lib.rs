@@ -59,6 +59,7 @@ mod roster;
 mod runtime;
 mod settings;
 mod shard;
+mod slot;
 
 pub use ringseal_auth as auth;
 pub use ringseal_wire as wire;

@@ -16,10 +16,10 @@ use crate::handler::Handler;
 use crate::handoff::{Early, Handoff};
 use crate::handshake::{self, Failure};
 use crate::metrics::Role;
-use crate::registry::LastReason;
 use crate::runtime::{self, Listener, Stream};
 use crate::settings::KeyId;
 use crate::shard::Core;
+use crate::slot::LastReason;
 
 /// How many connections may wait to be accepted, per shard.
 const BACKLOG: i32 = 1024;
@@ -69,10 +69,12 @@ pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, listener: Listener) {
                 local.show_waiting();
             }
             Err(error) => {
-                if local.metrics().accept_errors.get().is_power_of_two() {
+                let errors = &local.metrics().accept_errors;
+                errors.add(1);
+                // A log line each time would be one every 50 ms for as long as it lasts.
+                if errors.get().is_power_of_two() {
                     tracing::warn!(shard = local.shard, %error, "cannot accept; trying again");
                 }
-                local.metrics().accept_errors.add(1);
                 runtime::sleep(REST).await;
             }
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicU16, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
 use std::sync::{Arc, Mutex, RwLock};
@@ -12,123 +12,17 @@ use std::time::{Duration, Instant};
 use ringseal_auth::{HandshakeResult, Leniency};
 use ringseal_wire::{Frame, ReplicaId};
 
-use crate::config::{Config, ConfigError, Limits};
-use crate::credit::Credit;
+use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
 use crate::error::{Reason, SendErrorKind};
 use crate::mesh::{Control, Mailbox};
 use crate::metrics::{
     Counter, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, ShardMetrics,
 };
-use crate::owner::{Owner, OwnerSlot, State};
+use crate::owner::{Owner, State};
 use crate::roster::Address;
-use crate::settings::{KeyId, Settings};
-
-/// One peer as all shards see it.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    pub(crate) owner: OwnerSlot,
-    pub(crate) credit: Credit,
-    /// The incarnation that has last shown life while a newcomer contested it.
-    alive: AtomicU64,
-    /// Whether a newcomer is held at this moment.
-    held: AtomicBool,
-    member: AtomicBool,
-    /// The secret that the present link was made with.
-    key: AtomicU64,
-    since_ms: AtomicU64,
-    last_reason: AtomicU8,
-    pub(crate) frames_in: Counter,
-    pub(crate) frames_out: Counter,
-    pub(crate) bytes_in: Counter,
-    pub(crate) bytes_out: Counter,
-}
-
-/// Why a peer is not linked: a link that ended, or a handshake that failed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum LastReason {
-    Link(Reason),
-    Handshake(HandshakeResult),
-}
-
-impl Slot {
-    fn new(limits: &Limits, member: bool, now_ms: u64) -> Self {
-        Self {
-            owner: OwnerSlot::default(),
-            credit: Credit::new(limits),
-            alive: AtomicU64::new(0),
-            held: AtomicBool::new(false),
-            member: AtomicBool::new(member),
-            key: AtomicU64::new(KeyId::NONE.0),
-            since_ms: AtomicU64::new(now_ms),
-            last_reason: AtomicU8::new(0),
-            frames_in: Counter::default(),
-            frames_out: Counter::default(),
-            bytes_in: Counter::default(),
-            bytes_out: Counter::default(),
-        }
-    }
-
-    /// Makes the caller the one newcomer that is held, unless there is one.
-    pub(crate) fn hold(&self) -> Option<Held<'_>> {
-        if self.held.swap(true, SeqCst) {
-            return None;
-        }
-        // A sign of life that turned an earlier newcomer away says nothing about now.
-        self.alive.store(0, SeqCst);
-        Some(Held(&self.held))
-    }
-
-    pub(crate) fn set_key(&self, key: KeyId) {
-        self.key.store(key.0, SeqCst);
-    }
-
-    pub(crate) fn key(&self) -> KeyId {
-        KeyId(self.key.load(SeqCst))
-    }
-
-    /// Notes that a contested incarnation has shown life.
-    pub(crate) fn note_alive(&self, incarnation: u64) {
-        self.alive.store(incarnation, SeqCst);
-    }
-
-    /// Whether a contested incarnation has shown life.
-    pub(crate) fn is_alive(&self, incarnation: u64) -> bool {
-        self.alive.load(SeqCst) == incarnation
-    }
-
-    pub(crate) fn state_began(&self, now_ms: u64) {
-        self.since_ms.store(now_ms, Relaxed);
-    }
-
-    pub(crate) fn note_reason(&self, reason: LastReason) {
-        let code = match reason {
-            LastReason::Link(reason) => 1 + reason as u8,
-            LastReason::Handshake(result) => 0x80 | result as u8,
-        };
-        self.last_reason.store(code, Relaxed);
-    }
-
-    fn last_reason(&self) -> Option<&'static str> {
-        match self.last_reason.load(Relaxed) {
-            0 => None,
-            code if code & 0x80 != 0 => {
-                Some(HandshakeResult::ALL[usize::from(code & 0x7f)].as_str())
-            }
-            code => Some(Reason::ALL[usize::from(code - 1)].as_str()),
-        }
-    }
-}
-
-/// The place of the one newcomer that waits for a peer; dropping it lets another wait.
-#[derive(Debug)]
-pub(crate) struct Held<'a>(&'a AtomicBool);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, SeqCst);
-    }
-}
+use crate::settings::Settings;
+use crate::slot::Slot;
 
 /// The state that every shard and handle of one bus shares.
 #[derive(Debug)]
@@ -457,19 +351,5 @@ mod tests {
         placement.remove(1);
         placement.remove(1);
         assert_eq!(placement.fewest(), 1, "the emptied shard is next");
-    }
-
-    #[test]
-    fn every_reason_survives_its_code() {
-        let slot = Slot::new(&Limits::default(), true, 0);
-        assert_eq!(slot.last_reason(), None);
-        for reason in Reason::ALL {
-            slot.note_reason(LastReason::Link(reason));
-            assert_eq!(slot.last_reason(), Some(reason.as_str()));
-        }
-        for result in HandshakeResult::ALL {
-            slot.note_reason(LastReason::Handshake(result));
-            assert_eq!(slot.last_reason(), Some(result.as_str()));
-        }
     }
 }

@@ -13,8 +13,8 @@ use ringseal_wire::{Frame, ReplicaId};
 
 use crate::error::{Reason, SendError};
 use crate::owner::{Owner, State};
-use crate::registry::Slot;
 use crate::shard::Local;
+use crate::slot::Slot;
 
 pub(crate) use outbox::{Outbox, Scratch};
 pub(crate) use task::run;

@@ -16,9 +16,9 @@ use crate::link::reader::{Read, Reader};
 use crate::link::{Link, LinkState};
 use crate::mesh::Control;
 use crate::owner::State;
-use crate::registry::LastReason;
 use crate::runtime::{self, Stream};
 use crate::shard::Core;
+use crate::slot::LastReason;
 
 /// How many reads a link may make before others have their turn.
 const TURNS: usize = 8;
@@ -91,9 +91,9 @@ pub(crate) async fn run<H: Handler>(
     local.metrics().links_up.sub(1);
     local.metrics().dropped[reason as usize].add(lost);
     state.set_paused(local, false);
-    core.handler.borrow_mut().on_link_down(state.peer, reason, lost);
     slot.note_reason(LastReason::Link(reason));
     slot.state_began(local.shared.environment.unix_ms());
+    core.handler.borrow_mut().on_link_down(state.peer, reason, lost);
     local.remove(&state);
     local.shared.vacate(state.peer, state.owner.with(State::Draining));
     if let Some(shard) = handoff.dialed_by {

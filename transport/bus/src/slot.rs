@@ -1,0 +1,140 @@
+//! One peer as all shards see it.
+
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
+
+use ringseal_auth::HandshakeResult;
+
+use crate::config::Limits;
+use crate::credit::Credit;
+use crate::error::Reason;
+use crate::metrics::Counter;
+use crate::owner::OwnerSlot;
+use crate::settings::KeyId;
+
+/// What shards, senders and the link's owner share of one peer.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) owner: OwnerSlot,
+    pub(crate) credit: Credit,
+    /// The incarnation that has last shown life while a newcomer contested it.
+    alive: AtomicU64,
+    /// Whether a newcomer is held at this moment.
+    held: AtomicBool,
+    pub(crate) member: AtomicBool,
+    /// The secret that the present link was made with.
+    key: AtomicU64,
+    pub(crate) since_ms: AtomicU64,
+    last_reason: AtomicU8,
+    pub(crate) frames_in: Counter,
+    pub(crate) frames_out: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+}
+
+/// Why a peer is not linked: a link that ended, or a handshake that failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LastReason {
+    Link(Reason),
+    Handshake(HandshakeResult),
+}
+
+impl Slot {
+    pub(crate) fn new(limits: &Limits, member: bool, now_ms: u64) -> Self {
+        Self {
+            owner: OwnerSlot::default(),
+            credit: Credit::new(limits),
+            alive: AtomicU64::new(0),
+            held: AtomicBool::new(false),
+            member: AtomicBool::new(member),
+            key: AtomicU64::new(KeyId::NONE.0),
+            since_ms: AtomicU64::new(now_ms),
+            last_reason: AtomicU8::new(0),
+            frames_in: Counter::default(),
+            frames_out: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+        }
+    }
+
+    /// Makes the caller the one newcomer that is held, unless there is one.
+    pub(crate) fn hold(&self) -> Option<Held<'_>> {
+        if self.held.swap(true, SeqCst) {
+            return None;
+        }
+        // A sign of life that turned an earlier newcomer away says nothing about now.
+        self.alive.store(0, SeqCst);
+        Some(Held(&self.held))
+    }
+
+    pub(crate) fn set_key(&self, key: KeyId) {
+        self.key.store(key.0, SeqCst);
+    }
+
+    pub(crate) fn key(&self) -> KeyId {
+        KeyId(self.key.load(SeqCst))
+    }
+
+    /// Notes that a contested incarnation has shown life.
+    pub(crate) fn note_alive(&self, incarnation: u64) {
+        self.alive.store(incarnation, SeqCst);
+    }
+
+    /// Whether a contested incarnation has shown life.
+    pub(crate) fn is_alive(&self, incarnation: u64) -> bool {
+        self.alive.load(SeqCst) == incarnation
+    }
+
+    pub(crate) fn state_began(&self, now_ms: u64) {
+        self.since_ms.store(now_ms, Relaxed);
+    }
+
+    pub(crate) fn note_reason(&self, reason: LastReason) {
+        let code = match reason {
+            LastReason::Link(reason) => 1 + reason as u8,
+            LastReason::Handshake(result) => 0x80 | result as u8,
+        };
+        self.last_reason.store(code, Relaxed);
+    }
+
+    pub(crate) fn last_reason(&self) -> Option<&'static str> {
+        match self.last_reason.load(Relaxed) {
+            0 => None,
+            code if code & 0x80 != 0 => {
+                Some(HandshakeResult::ALL[usize::from(code & 0x7f)].as_str())
+            }
+            code => Some(Reason::ALL[usize::from(code - 1)].as_str()),
+        }
+    }
+}
+
+/// The place of the one newcomer that waits for a peer; dropping it lets another wait.
+#[derive(Debug)]
+pub(crate) struct Held<'a>(&'a AtomicBool);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_survives_its_code() {
+        let slot = Slot::new(&Limits::default(), true, 0);
+        assert_eq!(slot.last_reason(), None);
+        for reason in Reason::ALL {
+            slot.note_reason(LastReason::Link(reason));
+            assert_eq!(slot.last_reason(), Some(reason.as_str()));
+        }
+        for result in HandshakeResult::ALL {
+            slot.note_reason(LastReason::Handshake(result));
+            assert_eq!(slot.last_reason(), Some(result.as_str()));
+        }
+    }
+}
