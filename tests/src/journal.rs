@@ -165,7 +165,7 @@ impl Journal {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited in vain: {what}; events: {:?}", record.tail());
+            assert!(!left.is_zero(), "waited in vain: {what}; events: {:?}", record.summary());
             let waited = self.changed.wait_timeout(record, left);
             record = waited.expect("nobody panics while writing the journal").0;
         }
@@ -173,7 +173,9 @@ impl Journal {
 }
 
 impl Record {
-    fn tail(&self) -> (&BTreeMap<u8, u64>, &[Event]) {
-        (&self.frames, &self.events[self.events.len().saturating_sub(20)..])
+    /// What helps to see why a wait was in vain: how many frames came, and everything else.
+    fn summary(&self) -> (&BTreeMap<u8, u64>, Vec<&Event>) {
+        let news = self.events.iter().filter(|event| !matches!(event, Event::Frame { .. }));
+        (&self.frames, news.collect())
     }
 }

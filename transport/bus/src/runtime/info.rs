@@ -44,11 +44,15 @@ pub(super) fn liveness(fd: BorrowedFd<'_>) -> io::Result<Liveness> {
         return Err(io::Error::last_os_error());
     }
     let silent_for = info.tcpi_last_data_recv.min(info.tcpi_last_ack_recv);
+    // A peer whose window is closed answers every retransmission and takes none, so their number grows
+    // although it lives: they count only while the last one has waited for its answer for a second.
+    let sent = info.tcpi_last_data_sent;
+    let owed = sent >= 1000 && sent < info.tcpi_last_data_recv.min(info.tcpi_last_ack_recv);
     Ok(Liveness {
         connected: info.tcpi_state != TCP_CLOSE,
         finished: [TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING].contains(&info.tcpi_state),
         silent_for: Duration::from_millis(silent_for.into()),
-        unanswered: info.tcpi_retransmits.max(info.tcpi_probes),
+        unanswered: info.tcpi_probes.max(if owed { info.tcpi_retransmits } else { 0 }),
         acknowledged: info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0,
     })
 }
