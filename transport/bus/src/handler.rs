@@ -24,7 +24,7 @@ pub enum Flow {
 /// millisecond. For each link the calls come in this order: `on_link_up`, then any number of
 /// `on_frame` and `on_writable`, then `on_link_down`.
 pub trait Handler: 'static {
-    /// A link is up; its first frame comes after this call. `incarnation` is unique in this process.
+    /// A link is up; its first frame comes after this call. `incarnation` is unique in this bus.
     fn on_link_up(&mut self, link: &mut Link<'_>, incarnation: u64) {
         let _ = (link, incarnation);
     }

@@ -207,6 +207,6 @@ pub struct LinkStatus {
     pub shard: usize,
     /// Whether the peer has proven that it holds the secret.
     pub authenticated: bool,
-    /// The link's number, unique in this process.
+    /// The link's number, unique in this bus.
     pub incarnation: u64,
 }

@@ -151,7 +151,7 @@ impl<'a> Link<'a> {
         self.state.peer
     }
 
-    /// The link's number, unique in this process.
+    /// The link's number, unique in this bus.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
         self.state.owner.incarnation()
