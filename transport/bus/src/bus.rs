@@ -4,10 +4,8 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use ringseal_wire::{Frame, ReplicaId};
 
 use crate::config::{Config, ConfigError};
@@ -18,7 +16,7 @@ use crate::mesh::{Control, Outgoing};
 use crate::metrics::{Metrics, PeerStatus};
 use crate::registry::Shared;
 use crate::roster::Address;
-use crate::runtime;
+use crate::runtime::{self, Worker};
 use crate::shard::Shard;
 
 /// A handle on a bus: cheap to clone, usable from any thread.
@@ -142,7 +140,7 @@ impl Mesh {
 /// none. Sends then fail with `ShuttingDown`.
 pub struct Bus {
     mesh: Mesh,
-    shards: Vec<Receiver<thread::Result<()>>>,
+    shards: Vec<Worker>,
 }
 
 impl Bus {
@@ -181,9 +179,9 @@ impl Bus {
             };
             let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
             // On an error, dropping `bus` ends the shards that run already.
-            let ended = runtime::run(core, spin, job)
-                .map_err(|message| StartError::Executor { shard: index, message })?;
-            bus.shards.push(ended);
+            let worker = runtime::run(core, spin, job)
+                .map_err(|source| StartError::Executor { shard: index, source })?;
+            bus.shards.push(worker);
         }
         Ok(bus)
     }
@@ -203,13 +201,11 @@ impl Bus {
     pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
         let end = Instant::now() + deadline.min(FOR_EVER);
         self.mesh.stop(deadline);
-        for (shard, ended) in self.shards.drain(..).enumerate() {
-            match ended.recv_deadline(end + HANDLER_GRACE) {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
-                    return Err(ShutdownError::Panicked { shard });
-                }
-                Err(RecvTimeoutError::Timeout) => return Err(ShutdownError::Stuck { shard }),
+        for (shard, worker) in self.shards.drain(..).enumerate() {
+            match worker.join(end + HANDLER_GRACE) {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Err(ShutdownError::Panicked { shard }),
+                None => return Err(ShutdownError::Stuck { shard }),
             }
         }
         Ok(())

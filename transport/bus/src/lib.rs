@@ -78,4 +78,4 @@ pub use link::Link;
 pub use metrics::{HANDSHAKE_BUCKETS, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role};
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use roster::{Address, AddressError, Roster, RosterError};
-pub use shard::Shard;
+pub use shard::{Shard, run_here};

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -78,6 +79,26 @@ impl Shard {
         core.end_links(deadline).await;
         ticker.cancel().await;
     }
+}
+
+/// Runs shards on the calling thread, which spins for `spin` before it sleeps, until their buses are
+/// shut down. Shards of several buses may share a thread, as those of a whole cluster in a test do.
+///
+/// # Errors
+///
+/// The kernel's, when it does not permit io_uring; no shard has run then.
+pub fn run_here<H: Handler>(
+    shards: impl IntoIterator<Item = (Shard, H)>,
+    spin: Duration,
+) -> io::Result<()> {
+    let shards: Vec<_> = shards.into_iter().collect();
+    runtime::run_here(spin, async {
+        let run = |(shard, handler): (Shard, H)| runtime::spawn(shard.run(handler));
+        let tasks: Vec<_> = shards.into_iter().map(run).collect();
+        for task in tasks {
+            task.finish().await;
+        }
+    })
 }
 
 /// What all tasks of a shard share, whatever its handler is.

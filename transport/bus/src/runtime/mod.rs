@@ -1,13 +1,15 @@
-//! The only module that names the async runtime, and the only one with `unsafe`.
+//! The only module that names an async runtime, and the only one with `unsafe`.
 //!
 //! Everything above is written against this narrow surface: accept, connect, lend and adopt a
-//! descriptor, read into a buffer, write a batch, sleep, spawn, and an executor to run on. Another
-//! io_uring driver that offers the same can take its place.
+//! descriptor, read into a buffer, write a batch, sleep, spawn, and a thread to run on. Two drivers
+//! offer it: [`ring`], for shards that have a thread to themselves, and glommio, for shards that are
+//! guests in an embedder's executors. Whatever a task makes belongs to the driver that runs it.
 
 mod executor;
 mod info;
 mod net;
 mod pulse;
+mod ring;
 
 use std::future::{Future, poll_fn};
 use std::mem;
@@ -15,18 +17,52 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-pub(crate) use executor::{Job, run};
+pub(crate) use executor::{Job, Worker, run, run_here};
 pub(crate) use net::{Listener, Stream, connect};
 pub(crate) use pulse::Beat;
 
 /// A task of the shard's executor. Dropping it cancels it.
-pub(crate) type Task<T> = glommio::Task<T>;
+#[derive(Debug)]
+pub(crate) enum Task<T> {
+    Ring(async_task::Task<T>),
+    Hosted(glommio::Task<T>),
+}
 
-/// Starts a task on the executor of the calling thread, after the caller's turn: glommio would run it
-/// up to its first wait right here, in the middle of whatever the caller has borrowed.
+impl<T> Task<T> {
+    /// Lets the task run on by itself.
+    pub(crate) fn detach(self) {
+        match self {
+            Self::Ring(task) => task.detach(),
+            Self::Hosted(task) => drop(task.detach()),
+        }
+    }
+
+    /// Waits until the task is over.
+    pub(crate) async fn finish(self) -> T {
+        match self {
+            Self::Ring(task) => task.await,
+            Self::Hosted(task) => task.await,
+        }
+    }
+
+    /// Ends the task and waits until its future is gone.
+    pub(crate) async fn cancel(self) {
+        match self {
+            Self::Ring(task) => drop(task.cancel().await),
+            Self::Hosted(task) => drop(task.cancel().await),
+        }
+    }
+}
+
+/// Starts a task on the executor of the calling thread, after the caller's turn.
 pub(crate) fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    if let Some(driver) = ring::current() {
+        return Task::Ring(driver.spawn(future));
+    }
+    // glommio would run it up to its first wait right here, in the middle of whatever the caller has
+    // borrowed.
     let mut later = false;
-    glommio::spawn_local(async move {
+    Task::Hosted(glommio::spawn_local(async move {
         poll_fn(|cx| match mem::replace(&mut later, true) {
             true => Poll::Ready(()),
             false => {
@@ -36,12 +72,15 @@ pub(crate) fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Ta
         })
         .await;
         future.await
-    })
+    }))
 }
 
 /// Completes after `duration`.
 pub(crate) async fn sleep(duration: Duration) {
-    glommio::timer::Timer::new(duration).await;
+    match ring::current() {
+        Some(driver) => driver.sleep_until(Instant::now() + duration).await,
+        None => drop(glommio::timer::Timer::new(duration).await),
+    }
 }
 
 /// Runs `future` until `deadline`; `None` when it did not finish in time.

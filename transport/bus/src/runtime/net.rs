@@ -13,22 +13,38 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
-use socket2::{SockRef, TcpKeepalive};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SocketFlags};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use super::info::{self, Liveness};
+use super::ring::{self, Watched};
 
 /// A TCP connection whose readiness this executor watches.
 ///
 /// It can leave: [`lend`](Stream::lend) turns it into a plain descriptor that another executor
 /// [`adopt`](Stream::adopt)s. Dropping it closes the connection.
 #[derive(Debug)]
-pub(crate) struct Stream(TcpStream);
+pub(crate) struct Stream(Io);
+
+#[derive(Debug)]
+enum Io {
+    Ring {
+        socket: Watched,
+        /// Whether the last read has taken all there was, so that the next one waits first.
+        drained: bool,
+    },
+    Hosted(TcpStream),
+}
 
 impl Stream {
     /// Takes over a connected TCP socket. Must be called on an executor.
     pub(crate) fn adopt(fd: OwnedFd) -> Self {
-        // SAFETY: `fd` is open and, being consumed here, owned by nobody else.
-        Self(unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) })
+        Self(match ring::current() {
+            Some(driver) => Io::Ring { socket: Watched::new(driver, fd), drained: false },
+            // SAFETY: `fd` is open and, being consumed here, owned by nobody else.
+            None => Io::Hosted(unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) }),
+        })
     }
 
     /// Gives up the connection as a descriptor that any executor can adopt. What the peer sent and
@@ -54,7 +70,7 @@ impl Stream {
         // bytes are initialised: every receive buffer is zeroed when it is made (`Buffers::make`)
         // and never grows afterwards.
         let spare = unsafe { slice::from_raw_parts_mut(spare.as_mut_ptr().cast(), spare.len()) };
-        let read = ready!(Pin::new(&mut self.0).poll_read(cx, spare))?;
+        let read = ready!(self.poll_read(cx, spare))?;
         // SAFETY: the read has filled `read` bytes of the spare capacity.
         unsafe { buffer.set_len(buffer.len() + read) };
         Poll::Ready(Ok(read))
@@ -72,12 +88,35 @@ impl Stream {
     ) -> io::Result<()> {
         while *filled < bytes.len() {
             let rest = &mut bytes[*filled..];
-            match poll_fn(|cx| Pin::new(&mut self.0).poll_read(cx, rest)).await? {
+            match poll_fn(|cx| self.poll_read(cx, rest)).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => *filled += read,
             }
         }
         Ok(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        let (socket, drained) = match &mut self.0 {
+            Io::Ring { socket, drained } => (socket, drained),
+            Io::Hosted(stream) => return Pin::new(stream).poll_read(cx, bytes),
+        };
+        loop {
+            if *drained {
+                ready!(socket.poll_readable(cx));
+                *drained = false;
+            }
+            match rustix::net::recv(&*socket, &mut *bytes, RecvFlags::DONTWAIT) {
+                Ok((_, read)) => {
+                    // What comes after a short read is news, and so is the peer's end.
+                    *drained = read < bytes.len();
+                    return Poll::Ready(Ok(read));
+                }
+                Err(Errno::WOULDBLOCK) => *drained = true,
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
     }
 
     /// Writes a batch in one system call. When the socket is full, the task is woken once it has
@@ -88,18 +127,21 @@ impl Stream {
         batch: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            match self
-                .socket()
-                .send_vectored_with_flags(batch, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-            {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+            match self.socket().send_vectored_with_flags(batch, flags) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 done => return Poll::Ready(done),
             }
+            match &mut self.0 {
+                Io::Ring { socket, .. } => ready!(socket.poll_writable(cx)),
+                // glommio registers interest only from within a write of its own.
+                Io::Hosted(stream) => {
+                    let first = batch.iter().find(|slice| !slice.is_empty());
+                    return Pin::new(stream).poll_write(cx, first.map_or(&[], |slice| slice));
+                }
+            }
         }
-        // The runtime registers interest only from within a write of its own.
-        let first = batch.iter().find(|slice| !slice.is_empty());
-        Pin::new(&mut self.0).poll_write(cx, first.map_or(&[], |slice| slice))
     }
 
     /// Writes all of `bytes`.
@@ -172,25 +214,39 @@ impl Stream {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open for as long as `self` is.
-        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+        match &self.0 {
+            Io::Ring { socket, .. } => socket.as_fd(),
+            // SAFETY: the descriptor is open for as long as `self` is.
+            Io::Hosted(stream) => unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) },
+        }
     }
 }
 
 /// A listening socket that this executor accepts from.
 #[derive(Debug)]
-pub(crate) struct Listener {
-    listener: TcpListener,
-    /// The listener's descriptor, which it does not show.
-    fd: RawFd,
+pub(crate) struct Listener(Port);
+
+#[derive(Debug)]
+enum Port {
+    Ring(Watched),
+    Hosted {
+        listener: TcpListener,
+        /// The listener's descriptor, which it does not show.
+        fd: RawFd,
+    },
 }
 
 impl Listener {
     /// Takes over a listening TCP socket. Must be called on an executor.
     pub(crate) fn adopt(fd: OwnedFd) -> Self {
+        if let Some(driver) = ring::current() {
+            let socket = SockRef::from(&fd);
+            socket.set_nonblocking(true).expect("an open socket can be told not to block");
+            return Self(Port::Ring(Watched::new(driver, fd)));
+        }
         let fd = fd.into_raw_fd();
         // SAFETY: `fd` is open and, having been given up here, owned by nobody else.
-        Self { listener: unsafe { TcpListener::from_raw_fd(fd) }, fd }
+        Self(Port::Hosted { listener: unsafe { TcpListener::from_raw_fd(fd) }, fd })
     }
 
     /// Waits for a connection.
@@ -199,16 +255,33 @@ impl Listener {
     ///
     /// The kernel's, such as having no descriptor left; the listener stays good.
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
-        Ok(Stream(self.listener.shared_accept().await?.bind_to_executor()))
+        let socket = match &self.0 {
+            Port::Ring(socket) => socket,
+            Port::Hosted { listener, .. } => {
+                let accepted = listener.shared_accept().await?;
+                return Ok(Stream(Io::Hosted(accepted.bind_to_executor())));
+            }
+        };
+        loop {
+            match rustix::net::accept_with(socket, SocketFlags::CLOEXEC) {
+                Ok(accepted) => return Ok(Stream::adopt(accepted)),
+                Err(Errno::WOULDBLOCK) => poll_fn(|cx| socket.poll_readable(cx)).await,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
-/// Stops listening at once. The ring may still be accepting, which would keep the socket, and with it
-/// the port, until the ring is looked at again.
+/// Stops listening at once. The ring may still hold on to the socket, which would keep the port until the
+/// ring is looked at again.
 impl Drop for Listener {
     fn drop(&mut self) {
-        // SAFETY: `listener` owns the descriptor and is dropped after this.
-        let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
+        let socket = match &self.0 {
+            Port::Ring(socket) => socket.as_fd(),
+            // SAFETY: `listener` owns the descriptor and is dropped after this.
+            Port::Hosted { fd, .. } => unsafe { BorrowedFd::borrow_raw(*fd) },
+        };
         let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
     }
 }
@@ -219,6 +292,21 @@ impl Drop for Listener {
 ///
 /// The kernel's, or [`TimedOut`](io::ErrorKind::TimedOut).
 pub(crate) async fn connect(address: SocketAddr, deadline: Instant) -> io::Result<Stream> {
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    Ok(Stream(TcpStream::connect_timeout(address, left).await?))
+    let Some(driver) = ring::current() else {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = left.max(Duration::from_millis(1));
+        return Ok(Stream(Io::Hosted(TcpStream::connect_timeout(address, left).await?)));
+    };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        connected => connected?,
+    }
+    let socket = Watched::new(driver, socket.into());
+    let connected = super::until(deadline, poll_fn(|cx| socket.poll_writable(cx))).await;
+    connected.ok_or(io::ErrorKind::TimedOut)?;
+    match SockRef::from(&socket).take_error()? {
+        Some(error) => Err(error),
+        None => Ok(Stream(Io::Ring { socket, drained: false })),
+    }
 }
