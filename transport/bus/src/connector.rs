@@ -157,10 +157,7 @@ async fn connect(
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"));
     for socket in resolver.resolve(address, deadline).await? {
         match runtime::connect(socket, deadline).await {
-            Ok(stream) => {
-                stream.configure()?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = io::Error::new(error.kind(), format!("{socket}: {error}")),
         }
     }

@@ -14,7 +14,7 @@ use crate::contest;
 use crate::error::Reason;
 use crate::handler::Handler;
 use crate::handoff::{Early, Handoff};
-use crate::handshake::{self, Failure};
+use crate::handshake;
 use crate::metrics::Role;
 use crate::runtime::{self, Listener, Stream};
 use crate::settings::KeyId;
@@ -38,6 +38,7 @@ pub(crate) fn open(address: SocketAddr, shards: usize) -> io::Result<(Vec<OwnedF
     let first = socket()?;
     first.set_reuse_address(true)?;
     first.bind(&address.into())?;
+    runtime::configure(&first)?;
     first.listen(BACKLOG)?;
     first.set_reuse_port(true)?;
     let bound = first.local_addr()?;
@@ -47,6 +48,7 @@ pub(crate) fn open(address: SocketAddr, shards: usize) -> io::Result<(Vec<OwnedF
         sibling.set_reuse_address(true)?;
         sibling.set_reuse_port(true)?;
         sibling.bind(&bound)?;
+        runtime::configure(&sibling)?;
         sibling.listen(BACKLOG)?;
         listeners.push(sibling.into());
     }
@@ -86,10 +88,7 @@ async fn greet<H: Handler>(core: Rc<Core<H>>, mut stream: Stream, entry: u64) {
     let local = &core.local;
     let began = Instant::now();
     let settings = local.shared.settings();
-    let result = match stream.configure() {
-        Ok(()) => handshake::accept(&local.shared, &settings, &mut stream, began).await,
-        Err(error) => Err(Failure::from(error)),
-    };
+    let result = handshake::accept(&local.shared, &settings, &mut stream, began).await;
     let word = result.as_ref().map_or_else(|failure| failure.result, |_| HandshakeResult::Ok);
     local.metrics().handshake(Role::Acceptor, word, began.elapsed());
     local.admission.borrow_mut().decided(entry);

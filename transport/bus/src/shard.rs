@@ -19,13 +19,13 @@ use crate::connector::{self, Signal};
 use crate::error::{Reason, SendError};
 use crate::handler::Handler;
 use crate::handoff::Handoff;
-use crate::link::{self, LinkState, Scratch};
+use crate::link::{self, LinkState};
 use crate::listener;
 use crate::mesh::{Control, Mailbox, Outgoing};
 use crate::metrics::{Role, ShardMetrics};
 use crate::owner::Owner;
 use crate::registry::Shared;
-use crate::runtime::{self, Beat, Listener, Stream, Task};
+use crate::runtime::{self, Beat, Listener, Scratch, Stream, Task};
 use crate::settings::Settings;
 
 /// How often a shard looks at what nothing wakes it for. It bounds what a lost wake-up can cost.
@@ -184,7 +184,15 @@ impl Local {
     }
 
     /// Moves the frames that have come by mailbox to their outboxes.
+    #[inline]
     pub(crate) fn take_outgoing(&self) {
+        if self.mailbox().has_outgoing() {
+            self.take_all_outgoing();
+        }
+    }
+
+    #[cold]
+    fn take_all_outgoing(&self) {
         while let Some(outgoing) = self.mailbox().next_outgoing() {
             self.enqueue(outgoing);
         }

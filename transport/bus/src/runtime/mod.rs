@@ -5,6 +5,7 @@
 //! offer it: [`ring`], for shards that have a thread to themselves, and glommio, for shards that are
 //! guests in an embedder's executors. Whatever a task makes belongs to the driver that runs it.
 
+mod batch;
 mod executor;
 mod info;
 mod net;
@@ -17,8 +18,11 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+pub(crate) use batch::{Batch, Scratch};
+#[cfg(test)]
+pub(crate) use batch::{PACKED, SCRATCH};
 pub(crate) use executor::{Job, Worker, run, run_here};
-pub(crate) use net::{Listener, Stream, connect};
+pub(crate) use net::{Listener, Stream, configure, connect};
 pub(crate) use pulse::Beat;
 
 /// A task of the shard's executor. Dropping it cancels it.

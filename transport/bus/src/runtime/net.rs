@@ -1,8 +1,8 @@
 //! Sockets that belong to one executor.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::io;
+use std::mem::{self, MaybeUninit};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
@@ -14,9 +14,10 @@ use bytes::BytesMut;
 use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
+use super::batch::Batch;
 use super::info::{self, Liveness};
 use super::ring::{self, Watched};
 
@@ -76,6 +77,18 @@ impl Stream {
         Poll::Ready(Ok(read))
     }
 
+    /// Completes when there may be something to read, so that nobody holds a buffer while waiting for
+    /// that.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Io::Ring { socket, drained } = &mut self.0
+            && *drained
+        {
+            ready!(socket.poll_readable(cx));
+            *drained = false;
+        }
+        Poll::Ready(())
+    }
+
     /// Reads until `bytes[*filled..]` is full, and not a byte more.
     ///
     /// # Errors
@@ -97,15 +110,12 @@ impl Stream {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        let (socket, drained) = match &mut self.0 {
-            Io::Ring { socket, drained } => (socket, drained),
-            Io::Hosted(stream) => return Pin::new(stream).poll_read(cx, bytes),
-        };
         loop {
-            if *drained {
-                ready!(socket.poll_readable(cx));
-                *drained = false;
-            }
+            ready!(self.poll_readable(cx));
+            let (socket, drained) = match &mut self.0 {
+                Io::Ring { socket, drained } => (socket, drained),
+                Io::Hosted(stream) => return Pin::new(stream).poll_read(cx, bytes),
+            };
             match rustix::net::recv(&*socket, &mut *bytes, RecvFlags::DONTWAIT) {
                 Ok((_, read)) => {
                     // What comes after a short read is news, and so is the peer's end.
@@ -119,16 +129,49 @@ impl Stream {
         }
     }
 
-    /// Writes a batch in one system call. When the socket is full, the task is woken once it has
-    /// room.
+    /// Writes a batch, or its beginning, in one system call. When the socket is full, the task is
+    /// woken once it has room.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
-        batch: &[IoSlice<'_>],
+        batch: &Batch<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let slices = batch.slices();
+        let send = |socket: BorrowedFd<'_>| {
+            // SAFETY: zeros are an empty message.
+            let mut message: libc::msghdr = unsafe { mem::zeroed() };
+            message.msg_iov = slices.as_ptr().cast_mut();
+            message.msg_iovlen = slices.len() as _;
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+            // SAFETY: the message points to slices of memory that the batch borrows, and the kernel
+            // only reads them.
+            let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+            usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        };
+        self.poll_send(cx, batch.first(), send)
+    }
+
+    /// Writes all of `bytes`.
+    pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        while !bytes.is_empty() {
+            let send = |socket: BorrowedFd<'_>| Ok(rustix::net::send(socket, bytes, flags)?);
+            let written = poll_fn(|cx| self.poll_send(cx, bytes, send)).await?;
+            bytes = &bytes[written..];
+        }
+        Ok(())
+    }
+
+    /// Calls `send`, which must not block, when the socket has room. `first` is the beginning of what
+    /// it sends.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        send: impl Fn(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-            match self.socket().send_vectored_with_flags(batch, flags) {
+            match send(self.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 done => return Poll::Ready(done),
@@ -136,29 +179,9 @@ impl Stream {
             match &mut self.0 {
                 Io::Ring { socket, .. } => ready!(socket.poll_writable(cx)),
                 // glommio registers interest only from within a write of its own.
-                Io::Hosted(stream) => {
-                    let first = batch.iter().find(|slice| !slice.is_empty());
-                    return Pin::new(stream).poll_write(cx, first.map_or(&[], |slice| slice));
-                }
+                Io::Hosted(stream) => return Pin::new(stream).poll_write(cx, first),
             }
         }
-    }
-
-    /// Writes all of `bytes`.
-    pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let written = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(bytes)])).await?;
-            bytes = &bytes[written..];
-        }
-        Ok(())
-    }
-
-    /// Sends what a link needs of its socket: no delay, and probes that notice a silent death.
-    pub(crate) fn configure(&self) -> io::Result<()> {
-        let second = Duration::from_secs(1);
-        let keepalive = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(3);
-        self.socket().set_tcp_nodelay(true)?;
-        self.socket().set_tcp_keepalive(&keepalive)
     }
 
     /// Ends our direction; the peer reads what is on its way and then the end.
@@ -220,6 +243,20 @@ impl AsFd for Stream {
             Io::Hosted(stream) => unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) },
         }
     }
+}
+
+/// Sets what a link needs of its socket: no delay, and probes that notice a silent death. A listening
+/// socket hands it on to those that it accepts.
+///
+/// # Errors
+///
+/// The kernel's.
+pub(crate) fn configure(socket: &impl AsFd) -> io::Result<()> {
+    let second = Duration::from_secs(1);
+    let keepalive = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(3);
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// A listening socket that this executor accepts from.
@@ -295,9 +332,12 @@ pub(crate) async fn connect(address: SocketAddr, deadline: Instant) -> io::Resul
     let Some(driver) = ring::current() else {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = left.max(Duration::from_millis(1));
-        return Ok(Stream(Io::Hosted(TcpStream::connect_timeout(address, left).await?)));
+        let stream = Stream(Io::Hosted(TcpStream::connect_timeout(address, left).await?));
+        configure(&stream)?;
+        return Ok(stream);
     };
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    configure(&socket)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
         connected => connected?,
