@@ -37,11 +37,11 @@ impl Mesh {
     pub fn new(config: Config) -> Result<(Self, Vec<Shard>), StartError> {
         let address = listen_address(&config.listen)?;
         let count = config.shards();
-        let (listeners, bound) = listener::open(address, count)
+        let (ports, bound) = listener::open(address, count)
             .map_err(|source| StartError::Listen { address, source })?;
         let shared = Arc::new(Shared::new(config, count, bound));
-        let shard = |(index, listener)| Shard { index, shared: shared.clone(), listener };
-        let shards = listeners.into_iter().enumerate().map(shard).collect();
+        let shard = |(index, port)| Shard { index, shared: shared.clone(), port };
+        let shards = ports.into_iter().enumerate().map(shard).collect();
         Ok((Self { shared }, shards))
     }
 

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::slice;
 use std::task::{Context, Poll, ready};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_io::{AsyncRead, AsyncWrite};
-use glommio::net::{TcpListener, TcpStream};
-use socket2::{SockRef, TcpKeepalive};
+use glommio::net::TcpStream;
+use socket2::{SockRef, Socket, TcpKeepalive};
 
 use super::info::{self, Liveness};
 
@@ -132,13 +132,7 @@ impl Stream {
     /// Throws away what has arrived, so that closing sends an end and not a reset, which could
     /// overtake our last words.
     pub(crate) fn discard_input(&self) {
-        let mut sink = [MaybeUninit::uninit(); 4096];
-        for _ in 0..16 {
-            match self.socket().recv_with_flags(&mut sink, libc::MSG_DONTWAIT) {
-                Ok(read) if read > 0 => {}
-                _ => return,
-            }
-        }
+        discard_input(&self.socket());
     }
 
     /// What the kernel knows about the peer's life.
@@ -160,11 +154,6 @@ impl Stream {
         }
     }
 
-    /// The address of the other end.
-    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
-        self.socket().peer_addr().ok()?.as_socket()
-    }
-
     fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
     }
@@ -177,39 +166,14 @@ impl AsFd for Stream {
     }
 }
 
-/// A listening socket that this executor accepts from.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    listener: TcpListener,
-    /// The listener's descriptor, which it does not show.
-    fd: RawFd,
-}
-
-impl Listener {
-    /// Takes over a listening TCP socket. Must be called on an executor.
-    pub(crate) fn adopt(fd: OwnedFd) -> Self {
-        let fd = fd.into_raw_fd();
-        // SAFETY: `fd` is open and, having been given up here, owned by nobody else.
-        Self { listener: unsafe { TcpListener::from_raw_fd(fd) }, fd }
-    }
-
-    /// Waits for a connection.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's, such as having no descriptor left; the listener stays good.
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
-        Ok(Stream(self.listener.shared_accept().await?.bind_to_executor()))
-    }
-}
-
-/// Stops listening at once. The ring may still be accepting, which would keep the socket, and with it
-/// the port, until the ring is looked at again.
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // SAFETY: `listener` owns the descriptor and is dropped after this.
-        let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
-        let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+/// Throws away what has arrived, up to a bound.
+pub(super) fn discard_input(socket: &Socket) {
+    let mut sink = [MaybeUninit::uninit(); 4096];
+    for _ in 0..16 {
+        match socket.recv_with_flags(&mut sink, libc::MSG_DONTWAIT) {
+            Ok(read) if read > 0 => {}
+            _ => return,
+        }
     }
 }
 
