@@ -152,11 +152,19 @@ impl Stranger {
     /// Connects from an address of this machine's.
     #[must_use]
     pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
-        let socket = socket.expect("a socket");
-        socket.bind(&SocketAddr::new(source, 0).into()).expect("the address is ours");
-        socket.connect_timeout(&address.into(), PATIENCE).expect("somebody listens");
-        Self::new(socket.into())
+        Self::try_connect_from(source, address).expect("somebody listens")
+    }
+
+    /// The same where the other side may have hung up before we know that we are connected.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn try_connect_from(source: IpAddr, address: SocketAddr) -> std::io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Ok(Self::new(socket.into()))
     }
 
     /// Takes over a connection.

@@ -133,12 +133,15 @@ fn open_to_all<H: Handler>(core: &Rc<Core<H>>, door: &mut Door) -> io::Result<bo
                 return Ok(false);
             }
             Ok(Some((visitor, from))) => {
-                if visitor.descriptors_in_use() + kept_free(limit) >= limit {
+                let last = visitor.descriptors_in_use() + kept_free(limit) >= limit;
+                if local.admission.borrow().is_short(last) {
                     shed_one(core, now);
                 }
                 let is_known = known.contains(&from.ip().to_canonical());
                 let lane = if is_known { Lane::Roster } else { Lane::Other };
-                welcome(core, visitor, from, (lane, now));
+                let last = local.admission.borrow().mark(last);
+                let (visitor, task) = (Some(visitor), None);
+                welcome(core, lane, Newcomer { visitor, task, from, came: now, last });
                 shed = false;
             }
             Err(error) => {
@@ -166,16 +169,11 @@ fn shed_one<H: Handler>(core: &Rc<Core<H>>, now: Instant) -> bool {
     lanes.shed(&mut Doorkeeper { core, buckets, log, now, reason: Eviction::Descriptors })
 }
 
-/// Lets a visitor wait for its first frame.
-fn welcome<H: Handler>(
-    core: &Rc<Core<H>>,
-    visitor: Visitor,
-    from: SocketAddr,
-    (lane, now): (Lane, Instant),
-) {
+/// Lets a newcomer wait for its first frame.
+fn welcome<H: Handler>(core: &Rc<Core<H>>, lane: Lane, newcomer: Newcomer) {
     let Admission { lanes, buckets, log, .. } = &mut *core.local.admission.borrow_mut();
-    let hasty = !buckets.take(from.ip().into(), now);
-    let newcomer = Newcomer { visitor: Some(visitor), task: None, from, came: now };
+    let now = newcomer.came;
+    let hasty = !buckets.take(newcomer.from.ip().into(), now);
     let mut world = Doorkeeper { core, buckets, log, now, reason: Eviction::Room };
     let number = lanes.enter(lane, hasty, newcomer, &mut world);
     let visitor = lanes.silent(number).and_then(|newcomer| newcomer.visitor.as_ref());

@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::runtime::{Task, Visitor};
@@ -25,6 +26,9 @@ pub(crate) struct Newcomer {
     pub(crate) task: Option<Task<()>>,
     pub(crate) from: SocketAddr,
     pub(crate) came: Instant,
+    /// Held by those whose descriptor is one of the last that strangers may have.
+    #[expect(dead_code, reason = "it is held to be counted")]
+    pub(crate) last: Option<Rc<()>>,
 }
 
 /// Everything that a shard knows of connections before they are links.
@@ -33,6 +37,8 @@ pub(crate) struct Admission {
     pub(crate) lanes: Lanes<Newcomer>,
     pub(crate) buckets: Buckets,
     pub(crate) log: LogBudget,
+    /// As many others hold this as have one of the last descriptors.
+    last: Rc<()>,
     /// Connections whose handshake is over, on their way to a shard or to their end.
     leaving: BTreeMap<u64, Task<()>>,
 }
@@ -43,8 +49,21 @@ impl Admission {
             lanes: Lanes::new(capacity),
             buckets: Buckets::default(),
             log: LogBudget::default(),
+            last: Rc::new(()),
             leaving: BTreeMap::new(),
         }
+    }
+
+    /// Whether somebody has to go before another comes, when `last` says whether that one's descriptor
+    /// is one of the last. A descriptor that is given back is given out again first, however few
+    /// there are, so it has to go on like that until nobody has one of the last.
+    pub(crate) fn is_short(&self, last: bool) -> bool {
+        last || Rc::strong_count(&self.last) > 1
+    }
+
+    /// What a newcomer with one of the last descriptors holds.
+    pub(crate) fn mark(&self, last: bool) -> Option<Rc<()>> {
+        last.then(|| self.last.clone())
     }
 
     /// The newcomer that has been silent for longest, if that is `grace` or longer.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures_io::AsyncRead;
 use glommio::net::TcpStream;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Resource, getrlimit};
@@ -82,10 +83,18 @@ impl Listener {
                     io::ErrorKind::WouldBlock => return Ok(None),
                     // It has left again, which says nothing about the next one.
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    // The kernel looks for a descriptor before it looks who is there.
+                    _ if is_shortage(&error) && !self.has_caller() => return Ok(None),
                     _ => return Err(error),
                 },
             }
         }
+    }
+
+    fn has_caller(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut listener = [PollFd::new(&self.0, PollFlags::IN)];
+        rustix::event::poll(&mut listener, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -146,8 +155,8 @@ impl Watch {
     /// What has happened since it was last asked; true when that may not be all.
     pub(crate) fn take(&self, happened: &mut Vec<Happened>) -> bool {
         let mut events = [MaybeUninit::uninit(); EVENTS];
-        let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let events = match epoll::wait(&self.epoll, &mut events, Some(&none)) {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let events = match epoll::wait(&self.epoll, &mut events, Some(&now)) {
             Ok((events, _)) => events,
             Err(_) => return false,
         };

@@ -5,6 +5,7 @@ mod child;
 mod cluster;
 mod commands;
 mod demo;
+mod descriptors;
 mod echo;
 mod environment;
 mod http;
