@@ -145,18 +145,18 @@ fn a_tag_from_another_time_or_with_another_secret_keeps_nobody_from_joining() {
 #[test]
 fn a_bus_shows_its_membership_at_every_dial() {
     let net = Net::new(&[0, 1]);
-    let (zero, one) = (net.start(0, || Listen), net.start(1, || Listen));
-    zero.wait_for_link(1);
-    one.wait_for_link(0);
-    zero.shutdown();
-    let zero = net.start(0, || Listen);
-    zero.wait_for_link(1);
-    one.wait_for_link(0);
+    let one = net.start(1, || Listen);
+    // Only what is sent after the acceptor's start counts as fresh, and time has milliseconds: the
+    // first dial may be too early by less than one.
+    for _ in 0..2 {
+        let zero = net.start(0, || Listen);
+        zero.wait_for_link(1);
+        one.wait_for_link(0);
+        zero.shutdown();
+    }
     let metrics = one.metrics();
-    assert!(metrics.hello_tags(Tag::Fresh) >= 2);
-    assert_eq!(metrics.hello_tags.iter().map(|(_, count)| count).sum::<u64>(), {
-        metrics.hello_tags(Tag::Fresh)
-    });
+    assert!(metrics.hello_tags(Tag::Fresh) > 0);
+    assert_eq!(metrics.hello_tags(Tag::Wrong) + metrics.hello_tags(Tag::Absent), 0);
 }
 
 #[test]
