@@ -36,9 +36,6 @@ const REST: Duration = Duration::from_millis(50);
 /// what a busy sender and the network may put between the two.
 const CHANCE: Duration = Duration::from_millis(50);
 
-/// How often silence is measured.
-const TICK: Duration = Duration::from_millis(10);
-
 /// Opens `address` once for each shard. The first socket is bound alone, so a port that another
 /// process has is an error; only then it lets its siblings in beside it.
 ///
@@ -202,13 +199,10 @@ fn look_at<H: Handler>(core: &Rc<Core<H>>, number: u64, now: Instant) -> Option<
     Some(look)
 }
 
-/// Ends the wait of those who stay silent, until it is cancelled.
-pub(crate) async fn expire<H: Handler>(core: Rc<Core<H>>) {
-    loop {
-        runtime::sleep(TICK).await;
-        while expire_some(&core) {
-            runtime::yield_now().await;
-        }
+/// Ends the wait of those who have been silent for too long.
+pub(crate) async fn expire<H: Handler>(core: &Rc<Core<H>>) {
+    while expire_some(core) {
+        runtime::yield_now().await;
     }
 }
 
@@ -218,13 +212,11 @@ fn expire_some<H: Handler>(core: &Rc<Core<H>>) -> bool {
     let (grace, now) = (local.shared.settings().limits.hello_grace, Instant::now());
     for _ in 0..BATCH {
         let overdue = local.admission.borrow().overdue(grace, now);
-        let Some(number) = overdue else {
-            local.show_waiting();
-            return false;
-        };
+        let Some(number) = overdue else { return false };
         // The frame may have come while the shard was busy.
         if look_at(core, number, now) == Some(Look::Silent) {
             fail(local, number, now, &Failure::slow("say who it is"));
+            local.show_waiting();
         }
     }
     true

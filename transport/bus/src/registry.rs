@@ -66,15 +66,19 @@ struct Fixed {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, shards: usize, local_addr: SocketAddr) -> Self {
-        let now_ms = config.environment.unix_ms();
+    pub(crate) fn new(
+        config: Config,
+        shards: usize,
+        local_addr: SocketAddr,
+        started_ms: u64,
+    ) -> Self {
         let slot = |id| {
             let id = ReplicaId::new(id);
             let member = id != config.replica && config.roster.contains(id);
-            Slot::new(&config.limits, member, now_ms)
+            Slot::new(&config.limits, member, started_ms)
         };
         Self {
-            freshness: Freshness::new(now_ms),
+            freshness: Freshness::new(started_ms),
             tag_clock: TagClock::new(),
             sources: Sources::new(config.replica, &config.roster),
             slots: (0..=u8::MAX).map(slot).collect(),
@@ -96,7 +100,7 @@ impl Shared {
             placement: Mutex::new(Placement::new(shards)),
             stopping: AtomicBool::new(false),
             backpressure: AtomicU64::new(0),
-            last_leniency_ms: AtomicU64::new(now_ms),
+            last_leniency_ms: AtomicU64::new(started_ms),
             last_lenient: AtomicU16::new(0),
         }
     }

@@ -64,10 +64,7 @@ impl Shard {
             handler: RefCell::new(handler),
         });
         let ticker = runtime::spawn(tick(core.clone()));
-        let mut tasks = vec![
-            runtime::spawn(listener::run(core.clone(), listener)),
-            runtime::spawn(listener::expire(core.clone())),
-        ];
+        let mut tasks = vec![runtime::spawn(listener::run(core.clone(), listener))];
         if index == 0 {
             tasks.push(runtime::spawn(sources::run(core.local.shared.clone())));
         }
@@ -376,6 +373,7 @@ async fn tick<H: Handler>(core: Rc<Core<H>>) {
         runtime::sleep(TICK).await;
         core.local.mailbox().nudge();
         core.local.each_link(LinkState::tick);
+        listener::expire(&core).await;
         if inspected.elapsed() >= INSPECTION {
             inspected = Instant::now();
             core.local.each_link(LinkState::look_for_life);

@@ -8,6 +8,7 @@ mod demo;
 mod descriptors;
 mod echo;
 mod environment;
+mod flood;
 mod http;
 mod node;
 mod policies;
