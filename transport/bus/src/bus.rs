@@ -35,11 +35,13 @@ impl Mesh {
     pub fn new(config: Config) -> Result<(Self, Vec<Shard>), StartError> {
         let address = listen_address(&config.listen)?;
         let count = config.shards();
-        let (listeners, bound) = listener::open(address, count)
+        // Whoever finds the port open makes its tag after this.
+        let started_ms = config.environment.unix_ms();
+        let (ports, bound) = listener::open(address, count)
             .map_err(|source| StartError::Listen { address, source })?;
-        let shared = Arc::new(Shared::new(config, count, bound));
-        let shard = |(index, listener)| Shard { index, shared: shared.clone(), listener };
-        let shards = listeners.into_iter().enumerate().map(shard).collect();
+        let shared = Arc::new(Shared::new(config, count, bound, started_ms));
+        let shard = |(index, port)| Shard { index, shared: shared.clone(), port };
+        let shards = ports.into_iter().enumerate().map(shard).collect();
         Ok((Self { shared }, shards))
     }
 

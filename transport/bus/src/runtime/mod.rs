@@ -9,20 +9,24 @@ mod batch;
 mod executor;
 mod info;
 mod net;
+mod port;
 mod pulse;
 mod ring;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::mem;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use glommio::timer::Timer;
 
 pub(crate) use batch::{Batch, Scratch};
 #[cfg(test)]
 pub(crate) use batch::{PACKED, SCRATCH};
 pub(crate) use executor::{Job, Worker, run, run_here};
-pub(crate) use net::{Listener, Stream, configure, connect};
+pub(crate) use net::{Stream, connect};
+pub(crate) use port::{Arrived, Happened, Listener, Visitor, Watch, descriptor_limit, is_shortage};
 pub(crate) use pulse::Beat;
 
 /// A task of the shard's executor. Dropping it cancels it.
@@ -60,42 +64,96 @@ impl<T> Task<T> {
 
 /// Starts a task on the executor of the calling thread, after the caller's turn.
 pub(crate) fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    if let Some(driver) = ring::current() {
-        return Task::Ring(driver.spawn(future));
+    match ring::current() {
+        Some(driver) => Task::Ring(driver.spawn(future)),
+        // glommio would run it up to its first wait right here, in the middle of whatever the caller
+        // has borrowed.
+        None => Task::Hosted(glommio::spawn_local(Later { later: false, future })),
     }
-    // glommio would run it up to its first wait right here, in the middle of whatever the caller has
-    // borrowed.
-    let mut later = false;
-    Task::Hosted(glommio::spawn_local(async move {
-        poll_fn(|cx| match mem::replace(&mut later, true) {
-            true => Poll::Ready(()),
-            false => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-        })
-        .await;
-        future.await
-    }))
+}
+
+/// Lets everybody else have a turn.
+pub(crate) async fn yield_now() {
+    Later { later: false, future: std::future::ready(()) }.await;
 }
 
 /// Completes after `duration`.
 pub(crate) async fn sleep(duration: Duration) {
-    match ring::current() {
-        Some(driver) => driver.sleep_until(Instant::now() + duration).await,
-        None => drop(glommio::timer::Timer::new(duration).await),
-    }
+    Sleep::until(Instant::now() + duration).await;
 }
 
 /// Runs `future` until `deadline`; `None` when it did not finish in time.
-pub(crate) async fn until<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut timer = pin!(sleep(deadline.saturating_duration_since(Instant::now())));
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+pub(crate) fn until<F: Future>(
+    deadline: Instant,
+    future: F,
+) -> impl Future<Output = Option<F::Output>> {
+    Until { timer: Sleep::until(deadline), future }
+}
+
+/// A wait for a point in time.
+enum Sleep {
+    Ring(ring::Sleep),
+    Hosted(Timer),
+}
+
+impl Sleep {
+    fn until(deadline: Instant) -> Self {
+        match ring::current() {
+            Some(driver) => Self::Ring(driver.sleep_until(deadline)),
+            None => Self::Hosted(Timer::new(deadline.saturating_duration_since(Instant::now()))),
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut *self {
+            Self::Ring(sleep) => Pin::new(sleep).poll(cx),
+            Self::Hosted(timer) => Pin::new(timer).poll(cx).map(drop),
+        }
+    }
+}
+
+/// A future that lets a turn pass before it begins. Written out, as an async block would hold what it
+/// waits for twice, and there may be very many of these.
+struct Later<F> {
+    later: bool,
+    future: F,
+}
+
+impl<F: Future> Future for Later<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: `future` is pinned with `self` and never moved out of it; `later` is never pinned.
+        let Self { later, future } = unsafe { self.get_unchecked_mut() };
+        if !mem::replace(later, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // SAFETY: as above.
+        unsafe { Pin::new_unchecked(future) }.poll(cx)
+    }
+}
+
+/// A future and its deadline, written out for the same reason.
+struct Until<F> {
+    timer: Sleep,
+    future: F,
+}
+
+impl<F: Future> Future for Until<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        // SAFETY: `future` is pinned with `self` and never moved out of it; `timer` needs no pinning.
+        let Self { timer, future } = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        if let Poll::Ready(done) = unsafe { Pin::new_unchecked(future) }.poll(cx) {
             return Poll::Ready(Some(done));
         }
-        timer.as_mut().poll(cx).map(|()| None)
-    })
-    .await
+        Pin::new(timer).poll(cx).map(|()| None)
+    }
 }

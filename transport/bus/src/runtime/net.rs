@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::slice;
 use std::task::{Context, Poll, ready};
@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_io::{AsyncRead, AsyncWrite};
-use glommio::net::{TcpListener, TcpStream};
+use glommio::net::TcpStream;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use super::batch::Batch;
@@ -197,13 +197,7 @@ impl Stream {
     /// Throws away what has arrived, so that closing sends an end and not a reset, which could
     /// overtake our last words.
     pub(crate) fn discard_input(&self) {
-        let mut sink = [MaybeUninit::uninit(); 4096];
-        for _ in 0..16 {
-            match self.socket().recv_with_flags(&mut sink, libc::MSG_DONTWAIT) {
-                Ok(read) if read > 0 => {}
-                _ => return,
-            }
-        }
+        discard_input(&self.socket());
     }
 
     /// What the kernel knows about the peer's life.
@@ -223,11 +217,6 @@ impl Stream {
             Ok(read) => read == 0,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }
-    }
-
-    /// The address of the other end.
-    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
-        self.socket().peer_addr().ok()?.as_socket()
     }
 
     fn socket(&self) -> SockRef<'_> {
@@ -259,67 +248,14 @@ pub(crate) fn configure(socket: &impl AsFd) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// A listening socket that this executor accepts from.
-#[derive(Debug)]
-pub(crate) struct Listener(Port);
-
-#[derive(Debug)]
-enum Port {
-    Ring(Watched),
-    Hosted {
-        listener: TcpListener,
-        /// The listener's descriptor, which it does not show.
-        fd: RawFd,
-    },
-}
-
-impl Listener {
-    /// Takes over a listening TCP socket. Must be called on an executor.
-    pub(crate) fn adopt(fd: OwnedFd) -> Self {
-        if let Some(driver) = ring::current() {
-            let socket = SockRef::from(&fd);
-            socket.set_nonblocking(true).expect("an open socket can be told not to block");
-            return Self(Port::Ring(Watched::new(driver, fd)));
+/// Throws away what has arrived, up to a bound.
+pub(super) fn discard_input(socket: &Socket) {
+    let mut sink = [MaybeUninit::uninit(); 4096];
+    for _ in 0..16 {
+        match socket.recv_with_flags(&mut sink, libc::MSG_DONTWAIT) {
+            Ok(read) if read > 0 => {}
+            _ => return,
         }
-        let fd = fd.into_raw_fd();
-        // SAFETY: `fd` is open and, having been given up here, owned by nobody else.
-        Self(Port::Hosted { listener: unsafe { TcpListener::from_raw_fd(fd) }, fd })
-    }
-
-    /// Waits for a connection.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's, such as having no descriptor left; the listener stays good.
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
-        let socket = match &self.0 {
-            Port::Ring(socket) => socket,
-            Port::Hosted { listener, .. } => {
-                let accepted = listener.shared_accept().await?;
-                return Ok(Stream(Io::Hosted(accepted.bind_to_executor())));
-            }
-        };
-        loop {
-            match rustix::net::accept_with(socket, SocketFlags::CLOEXEC) {
-                Ok(accepted) => return Ok(Stream::adopt(accepted)),
-                Err(Errno::WOULDBLOCK) => poll_fn(|cx| socket.poll_readable(cx)).await,
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-/// Stops listening at once. The ring may still hold on to the socket, which would keep the port until the
-/// ring is looked at again.
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let socket = match &self.0 {
-            Port::Ring(socket) => socket.as_fd(),
-            // SAFETY: `listener` owns the descriptor and is dropped after this.
-            Port::Hosted { fd, .. } => unsafe { BorrowedFd::borrow_raw(*fd) },
-        };
-        let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -151,10 +151,7 @@ impl Driver {
         let mut tasks = self.tasks.borrow_mut();
         let entry = tasks.vacant_entry();
         let number = entry.key();
-        let future = async move {
-            let _over = Over { driver, number };
-            future.await
-        };
+        let future = Listed { _entry: ListEntry { driver, number }, future };
         let schedule = move |task: Runnable| inbox.schedule(task);
         let (task, handle) = async_task::spawn_local(future, schedule);
         entry.insert(task.waker());
@@ -357,13 +354,28 @@ impl Drop for Running {
     }
 }
 
-/// Takes a task off its driver's list when its future is dropped.
-struct Over {
+/// A task's future, which is on its driver's list. Written out, as an async block would hold the future
+/// twice.
+struct Listed<F> {
+    _entry: ListEntry,
+    future: F,
+}
+
+impl<F: Future> Future for Listed<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: `future` is pinned with `self` and never moved out of it.
+        unsafe { self.map_unchecked_mut(|listed| &mut listed.future) }.poll(cx)
+    }
+}
+
+struct ListEntry {
     driver: Rc<Driver>,
     number: usize,
 }
 
-impl Drop for Over {
+impl Drop for ListEntry {
     fn drop(&mut self) {
         let waker = self.driver.tasks.borrow_mut().remove(self.number);
         drop(waker);
@@ -422,14 +434,14 @@ impl Interest {
 
 /// A descriptor whose readiness a driver watches.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct Watched<F: AsFd = OwnedFd> {
     driver: Rc<Driver>,
     interests: Rc<Interests>,
-    fd: OwnedFd,
+    fd: F,
 }
 
-impl Watched {
-    pub(super) fn new(driver: Rc<Driver>, fd: OwnedFd) -> Self {
+impl<F: AsFd> Watched<F> {
+    pub(super) fn new(driver: Rc<Driver>, fd: F) -> Self {
         Self { driver, interests: Rc::default(), fd }
     }
 
@@ -456,7 +468,7 @@ impl Watched {
                     self.driver.polls.borrow_mut().insert((self.interests.clone(), direction));
                 interest.state.set(State::Armed(poll));
                 let events = if direction == Direction::In { libc::POLLIN } else { libc::POLLOUT };
-                let request = opcode::PollAdd::new(Fd(self.fd.as_raw_fd()), events as u32);
+                let request = opcode::PollAdd::new(Fd(self.fd.as_fd().as_raw_fd()), events as u32);
                 self.driver.push(request.build().user_data(poll as u64));
             }
         }
@@ -468,20 +480,14 @@ impl Watched {
     }
 }
 
-impl AsFd for Watched {
+impl<F: AsFd> AsFd for Watched<F> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
 
-impl AsRawFd for Watched {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-}
-
 /// Has the kernel give up its polls, for each keeps the file open.
-impl Drop for Watched {
+impl<F: AsFd> Drop for Watched<F> {
     fn drop(&mut self) {
         for direction in [Direction::In, Direction::Out] {
             let interest = self.interests.of(direction);
