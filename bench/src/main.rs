@@ -78,7 +78,7 @@ struct SiegeArgs {
     /// Milliseconds to measure under each attack; more if it takes more to open its connections.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
     attack_millis: u64,
-    /// How many connections a second attackers open at most.
+    /// How many connections a second the largest attacks open.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     per_second: u32,
     /// Write every number to this file as a JSON array.

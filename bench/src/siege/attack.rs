@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::PLAIN_AT;
 
-/// How many connections a second are opened in place of those that the target has closed, unless
-/// the attack is a flood: one every 2 ms.
-const AGAIN: u32 = 500;
+/// How many connections a second are opened, at first and then in place of those that the target has
+/// closed: one every 2 ms. The largest attacks open more.
+const USUAL: u32 = 500;
 
 /// One attack: so many connections held at once, each opened again when the target closes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,31 +76,33 @@ pub(super) enum Speech {
     Reset,
 }
 
-/// Every attack, with connections opened at `opening` a second; the quiet run first, which shows how
-/// much a difference means.
+/// Every attack, the largest with `most` connections opened a second; the quiet run first, which shows
+/// how much a difference means.
 #[must_use]
-pub fn all(opening: u32) -> Vec<Attack> {
+pub fn all(most: u32) -> Vec<Attack> {
     let attack = |name: &str, held, speech| Attack {
         name: name.to_owned(),
         held,
-        opening,
-        again: AGAIN.min(opening),
+        opening: USUAL,
+        again: USUAL,
         least: held as u64,
         source: Source::One,
         speech,
     };
     let silent = |name, held| attack(name, held, Speech::Silence);
-    let flood =
-        |name, source, least| Attack { source, least, again: opening, ..silent(name, 2000) };
+    let flood = |name, source, least| {
+        let (opening, again) = (most, most);
+        Attack { source, least, opening, again, ..silent(name, 2000) }
+    };
     vec![
         silent("quiet", 0),
         silent("silent-300", 300),
         silent("silent-2000", 2000),
-        silent("silent-10000", 10_000),
+        Attack { opening: most, ..silent("silent-10000", 10_000) },
         attack("255-of-256-bytes", 2000, Speech::AlmostAHello),
         attack("hello-no-finish", 2000, Speech::Hello),
         attack("replayed-hello", 2000, Speech::Replay),
-        Attack { least: 2000, opening: AGAIN.min(opening), ..silent("reopened-every-2ms", 600) },
+        Attack { least: 2000, ..silent("reopened-every-2ms", 600) },
         flood("flood-1-source", Source::One, 10_000),
         flood("flood-60000-sources", Source::Many(60_000), 60_000),
         Attack { source: Source::Replica, ..silent("from-replica-address", 2000) },
@@ -111,13 +113,13 @@ pub fn all(opening: u32) -> Vec<Attack> {
 }
 
 impl Attack {
-    /// The attacks called `names`, with connections opened at `opening` a second.
+    /// The attacks called `names`, the largest with `most` connections opened a second.
     ///
     /// # Errors
     ///
     /// If there is none of such a name.
-    pub fn named(names: &[impl AsRef<str>], opening: u32) -> Result<Vec<Self>> {
-        let all = all(opening);
+    pub fn named(names: &[impl AsRef<str>], most: u32) -> Result<Vec<Self>> {
+        let all = all(most);
         let find = |name: &str| {
             let found = all.iter().find(|attack| attack.name == name).cloned();
             let known: Vec<_> = all.iter().map(|attack| attack.name.as_str()).collect();
