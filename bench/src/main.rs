@@ -72,8 +72,8 @@ struct CompareArgs {
 
 #[derive(Debug, Args)]
 struct SiegeArgs {
-    /// Milliseconds to measure before each attack.
-    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    /// Milliseconds to measure before each attack, and again after it.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
     quiet_millis: u64,
     /// Milliseconds to measure under each attack; more if it takes more to open its connections.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(50..=60_000))]

@@ -38,7 +38,7 @@ impl Crowd {
         let thread = thread::spawn(move || {
             let mut crowd = Vec::with_capacity(STRANGERS);
             while !until.load(SeqCst) {
-                crowd.retain(|stranger| is_open(stranger));
+                crowd.retain(is_open);
                 if crowd.len() < STRANGERS {
                     crowd.push(open(address, &speech()));
                     count.fetch_add(1, SeqCst);

@@ -37,7 +37,7 @@ pub(super) enum Role {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Listening(Listening),
-    Honest(honest::Account),
+    Honest(Box<honest::Account>),
     Attacker(attacker::Account),
     /// It could not be done.
     Failed(String),
@@ -86,7 +86,7 @@ fn start(assignment: Assignment) -> Result<Box<dyn FnMut() -> Result<Answer>>> {
         }
         Role::Honest { cluster, target, tagged_at } => {
             let mut account = honest::start(&cluster, target, tagged_at)?;
-            Box::new(move || account().map(Answer::Honest))
+            Box::new(move || account().map(Box::new).map(Answer::Honest))
         }
         Role::Attacker { attack, target, hellos } => {
             let mut account = attacker::start(attack, target, hellos)?;

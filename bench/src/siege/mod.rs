@@ -2,8 +2,8 @@
 //! traffic.
 //!
 //! Every row has processes of its own: the target on one core; the honest replicas and the attackers
-//! on the other. It is measured first without the attack and then under it, so that its ratios
-//! compare one process with itself, and then until everything is as it was. [`all`] lists the
+//! on the other. It is measured without the attack, under it, and without it again once everything is
+//! as it was, so that its ratios compare one process with itself. [`all`] lists the
 //! attacks; [`Against`] is what is attacked: the bus, or a reference that admits as buses commonly
 //! do.
 
@@ -46,7 +46,7 @@ const OTHER_CORE: usize = 0;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long one look at the recovery is.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What is attacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +141,8 @@ fn besiege(plan: &Plan, against: Against, attack: &Attack) -> Result<Row> {
     };
     let growth = siege.watch.standing()?.peak.saturating_sub(before.resident);
     drop(attacker);
-    let recovery = siege.recover(&quiet, before.descriptors)?;
+    let quiet_after = siege.recover(&quiet, before.descriptors)?;
+    let recovery = Recovery { quiet_after, after: siege.phase(plan.quiet)? };
     Ok(Row::new(against, attack, (quiet, under), (account, growth), recovery))
 }
 
@@ -190,23 +191,23 @@ impl Siege {
 
     fn account(&mut self) -> Result<honest::Account> {
         match ask(&mut self.honest)? {
-            Answer::Honest(account) => Ok(account),
+            Answer::Honest(account) => Ok(*account),
             other => bail!("honest replicas said {other:?}"),
         }
     }
 
     /// Looks again and again until everything is as it was in quiet times, for two graces at most.
-    fn recover(&mut self, quiet: &Phase, descriptors: usize) -> Result<Recovery> {
+    fn recover(&mut self, quiet: &Phase, descriptors: usize) -> Result<Option<Duration>> {
         let began = Instant::now();
         loop {
             let look = self.phase(LOOK)?;
             let after = began.elapsed();
             let descriptors_gone = self.watch.standing()?.descriptors <= descriptors + SLACK;
             if look.is_as_quiet_as(quiet) && descriptors_gone {
-                return Ok(Recovery { quiet_after: Some(after) });
+                return Ok(Some(after));
             }
             if after > 2 * GRACE {
-                return Ok(Recovery { quiet_after: None });
+                return Ok(None);
             }
         }
     }

@@ -131,12 +131,9 @@ impl Phase {
         self.cpu_seconds / self.seconds
     }
 
-    /// The frames per CPU-second as a share of those in `quiet`.
-    fn frames_left(&self, quiet: &Self) -> f64 {
-        match quiet.frames_per_cpu_second() {
-            0.0 => 0.0,
-            base => self.frames_per_cpu_second() / base,
-        }
+    /// The frames per CPU-second as a share of `base`.
+    fn frames_left(&self, base: f64) -> f64 {
+        if base > 0.0 { self.frames_per_cpu_second() / base } else { 0.0 }
     }
 
     /// Whether strangers are no longer felt.
@@ -145,15 +142,17 @@ impl Phase {
             && self.tagged.all_joined()
             && self.plain.joined == self.plain.attempts
             && self.tagged.max_ms <= quiet.tagged.max_ms + SLOWER_MS
-            && self.frames_left(quiet) >= LEAST_FRAMES
+            && self.frames_left(quiet.frames_per_cpu_second()) >= LEAST_FRAMES
     }
 }
 
 /// How a target came to rest after an attack.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Recovery {
     /// After how long all was quiet; `None` if it was not in all the time that was waited.
     pub(super) quiet_after: Option<Duration>,
+    /// What happened during a time after that.
+    pub(super) after: Phase,
 }
 
 /// One attack on one target.
@@ -173,6 +172,11 @@ pub struct Row {
     pub quiet: Phase,
     /// During the attack.
     pub under: Phase,
+    /// After it, once everything was quiet. The frames of both quiet times together are what those
+    /// under attack are compared with, so that a machine that drifts counts half.
+    pub after: Phase,
+    /// Frames per CPU-second under attack, as a share of those in the quiet times around it.
+    pub frames_left: f64,
     /// By how many bytes resident memory grew at most.
     pub memory_growth: u64,
     /// Seconds from the attack's end until everything was quiet, if that came.
@@ -190,7 +194,10 @@ impl Row {
         recovery: Recovery,
     ) -> Self {
         let attacker::Account { opened, failed, closed } = account;
-        let quiet_after = recovery.quiet_after.map(|time| time.as_secs_f64());
+        let Recovery { quiet_after, after } = recovery;
+        let quiet_after = quiet_after.map(|time| time.as_secs_f64());
+        let base = f64::midpoint(quiet.frames_per_cpu_second(), after.frames_per_cpu_second());
+        let frames_left = under.frames_left(base);
         // Strangers at a plain replica's own address cannot be told from it.
         let plain_counts = attack.source != Source::Replica;
         let expectations = [
@@ -202,7 +209,7 @@ impl Row {
                 !plain_counts || under.plain.all_joined() && under.plain.max_ms <= PLAIN_MS,
             ),
             (Expectation::Link, under.linked),
-            (Expectation::Frames, under.frames_left(&quiet) >= LEAST_FRAMES),
+            (Expectation::Frames, frames_left >= LEAST_FRAMES),
             (Expectation::Memory, memory_growth < MOST_MEMORY),
             (Expectation::Recovery, quiet_after.is_some_and(|after| after <= GRACE.as_secs_f64())),
         ];
@@ -216,6 +223,8 @@ impl Row {
             broken: broken.collect(),
             quiet,
             under,
+            after,
+            frames_left,
             memory_growth,
             quiet_after,
         }
@@ -232,7 +241,7 @@ impl Row {
             times(&under.tagged),
             format!("{}/{}", under.plain.joined, under.plain.attempts),
             times(&under.plain),
-            format!("{:.2}", under.frames_left(quiet)),
+            format!("{:.2}", self.frames_left),
             format!("{:.0} / {:.0}", 100.0 * quiet.cpu_share(), 100.0 * under.cpu_share()),
             format!("{:.1}", self.memory_growth as f64 / f64::from(1 << 20)),
             self.quiet_after.map_or("never".into(), |after| format!("{after:.1}")),
@@ -364,7 +373,8 @@ mod tests {
     fn row(under: Phase, opened: u64, memory: u64, quiet_after: Option<u64>) -> Row {
         let attack = listed("silent-300");
         let account = attacker::Account { opened, failed: 0, closed: 0 };
-        let recovery = Recovery { quiet_after: quiet_after.map(Duration::from_secs) };
+        let quiet_after = quiet_after.map(Duration::from_secs);
+        let recovery = Recovery { quiet_after, after: phase() };
         Row::new(Against::Ringseal, &attack, (phase(), under), (account, memory), recovery)
     }
 
@@ -398,7 +408,7 @@ mod tests {
         let attack = listed("from-replica-address");
         let under = Phase { plain: joins(30, 0, 0.0), ..phase() };
         let account = attacker::Account { opened: attack.least, failed: 0, closed: 0 };
-        let recovery = Recovery { quiet_after: Some(Duration::ZERO) };
+        let recovery = Recovery { quiet_after: Some(Duration::ZERO), after: phase() };
         let row = Row::new(Against::Ringseal, &attack, (phase(), under), (account, 0), recovery);
         assert_eq!(row.broken, []);
     }
