@@ -154,8 +154,8 @@ fn the_protocol_crates_see_neither_socket_nor_clock_nor_randomness() {
 }
 
 #[test]
-fn only_the_runtime_module_names_glommio() {
-    let places = lines_with_any(&PRODUCT, &["glommio"]);
+fn only_the_runtime_module_names_a_runtime() {
+    let places = lines_with_any(&PRODUCT, &["async_task", "glommio", "io_uring"]);
     report(
         "another io_uring driver must be able to stand beside the runtime module",
         places.into_iter().filter(|place| !place.path.starts_with(RUNTIME)),

@@ -76,7 +76,9 @@ pub(crate) async fn run<H: Handler>(
     };
     let reason = poll_fn(|cx| task.poll(cx)).await;
     task.reader.close(&mut local.buffers.borrow_mut());
-    task.stream.shutdown();
+    if !(task.ended && task.finished) {
+        task.stream.shutdown();
+    }
     drop(task);
 
     let lost = close(&core, &state).await;

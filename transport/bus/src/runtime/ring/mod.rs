@@ -5,12 +5,14 @@
 //! oneshot poll, which goes to the kernel together with the wait for all of them, so a shard sleeps and
 //! wakes with one system call however many links it has.
 
+mod watched;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +26,9 @@ use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
+
+pub(super) use watched::Watched;
+use watched::{Direction, Interests};
 
 /// How many polls are handed to the kernel at once. More are handed over in several calls.
 const SUBMISSIONS: u32 = 256;
@@ -382,125 +387,6 @@ impl Drop for ListEntry {
     }
 }
 
-/// Which way bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    In,
-    Out,
-}
-
-/// A descriptor's readiness, as far as somebody has asked for it.
-#[derive(Debug, Default)]
-struct Interests {
-    input: Interest,
-    output: Interest,
-}
-
-impl Interests {
-    fn of(&self, direction: Direction) -> &Interest {
-        match direction {
-            Direction::In => &self.input,
-            Direction::Out => &self.output,
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Interest {
-    state: Cell<State>,
-    waker: RefCell<Option<Waker>>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-enum State {
-    /// Nobody has asked.
-    #[default]
-    Idle,
-    /// The kernel has a poll of this number.
-    Armed(usize),
-    /// The kernel has answered.
-    Fired,
-}
-
-impl Interest {
-    fn fire(&self) {
-        self.state.set(State::Fired);
-        let waker = self.waker.borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-/// A descriptor whose readiness a driver watches.
-#[derive(Debug)]
-pub(super) struct Watched<F: AsFd = OwnedFd> {
-    driver: Rc<Driver>,
-    interests: Rc<Interests>,
-    fd: F,
-}
-
-impl<F: AsFd> Watched<F> {
-    pub(super) fn new(driver: Rc<Driver>, fd: F) -> Self {
-        Self { driver, interests: Rc::default(), fd }
-    }
-
-    /// Completes when there may be something to read, or the end.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll(cx, Direction::In)
-    }
-
-    /// Completes when there may be room to write, or no way to the peer any more.
-    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll(cx, Direction::Out)
-    }
-
-    fn poll(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<()> {
-        let interest = self.interests.of(direction);
-        match interest.state.get() {
-            State::Fired => {
-                interest.state.set(State::Idle);
-                return Poll::Ready(());
-            }
-            State::Armed(_) => {}
-            State::Idle => {
-                let poll =
-                    self.driver.polls.borrow_mut().insert((self.interests.clone(), direction));
-                interest.state.set(State::Armed(poll));
-                let events = if direction == Direction::In { libc::POLLIN } else { libc::POLLOUT };
-                let request = opcode::PollAdd::new(Fd(self.fd.as_fd().as_raw_fd()), events as u32);
-                self.driver.push(request.build().user_data(poll as u64));
-            }
-        }
-        let mut waker = interest.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-}
-
-impl<F: AsFd> AsFd for Watched<F> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-/// Has the kernel give up its polls, for each keeps the file open.
-impl<F: AsFd> Drop for Watched<F> {
-    fn drop(&mut self) {
-        for direction in [Direction::In, Direction::Out] {
-            let interest = self.interests.of(direction);
-            let waker = interest.waker.borrow_mut().take();
-            drop(waker);
-            if let State::Armed(poll) = interest.state.get() {
-                let request = opcode::PollRemove::new(poll as u64).build();
-                self.driver.push(request.user_data(NOBODY));
-            }
-        }
-    }
-}
-
 /// A wait for a point in time.
 #[derive(Debug)]
 pub(super) struct Sleep {
@@ -523,5 +409,116 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         self.driver.timers.borrow_mut().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use super::*;
+
+    fn run<F: Future<Output = ()> + 'static>(start: impl FnOnce(Rc<Driver>) -> F) {
+        let driver = Driver::new(Duration::ZERO).expect("io_uring is permitted here");
+        driver.clone().run(start(driver));
+    }
+
+    #[test]
+    fn sleepers_wake_in_the_order_of_their_times() {
+        run(|driver| async move {
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let began = Instant::now();
+            let tasks: Vec<_> = [30, 10, 20]
+                .map(|ms| {
+                    let (order, driver) = (order.clone(), driver.clone());
+                    let due = began + Duration::from_millis(ms);
+                    driver.clone().spawn(async move {
+                        driver.sleep_until(due).await;
+                        assert!(Instant::now() >= due);
+                        order.borrow_mut().push(ms);
+                    })
+                })
+                .into();
+            for task in tasks {
+                task.await;
+            }
+            assert_eq!(*order.borrow(), [10, 20, 30]);
+        });
+    }
+
+    #[test]
+    fn another_thread_wakes_a_driver_that_sleeps_without_a_timer() {
+        let (give, take) = channel::<Waker>();
+        let other = thread::spawn(move || take.iter().for_each(Waker::wake));
+        run(|_| async move {
+            for _ in 0..1000 {
+                let mut given = false;
+                poll_fn(|cx| match std::mem::replace(&mut given, true) {
+                    true => Poll::Ready(()),
+                    false => {
+                        give.send(cx.waker().clone()).expect("the other thread listens");
+                        Poll::Pending
+                    }
+                })
+                .await;
+            }
+        });
+        other.join().expect("the other thread is well");
+    }
+
+    #[test]
+    fn what_is_left_is_dropped_and_lets_go_of_its_descriptor() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        run(|driver| async move {
+            let watched = Watched::new(driver.clone(), OwnedFd::from(listener));
+            let waits = async move { poll_fn(|cx| watched.poll_readable(cx)).await };
+            driver.spawn(waits).detach();
+            driver.spawn(pending::<()>()).detach();
+            // Until the poll is in the kernel.
+            driver.clone().sleep_until(Instant::now() + Duration::from_millis(1)).await;
+        });
+        TcpListener::bind(address).expect("nobody listens there any more");
+    }
+
+    #[test]
+    fn readiness_is_reported_and_forgotten() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        run(|driver| async move {
+            let watched = Watched::new(driver, listener.as_fd());
+            for _ in 0..3 {
+                let dialer = thread::spawn(move || TcpStream::connect(address));
+                poll_fn(|cx| watched.poll_readable(cx)).await;
+                listener.accept().expect("somebody is there");
+                dialer.join().expect("it is well").expect("it has connected");
+            }
+        });
+    }
+
+    #[test]
+    fn more_polls_than_the_ring_holds_are_all_armed() {
+        let event = eventfd(0, EventfdFlags::CLOEXEC).expect("an event");
+        run(|driver| async move {
+            let event = Rc::new(event);
+            let tasks: Vec<_> = (0..3 * COMPLETIONS)
+                .map(|_| {
+                    let (event, watching) = (event.clone(), driver.clone());
+                    driver.spawn(async move {
+                        let watched = Watched::new(watching, event.as_fd());
+                        poll_fn(|cx| watched.poll_readable(cx)).await;
+                    })
+                })
+                .collect();
+            driver.sleep_until(Instant::now() + Duration::from_millis(1)).await;
+            rustix::io::write(&*event, &1u64.to_ne_bytes()).expect("an event can be told");
+            for task in tasks {
+                task.await;
+            }
+        });
     }
 }
