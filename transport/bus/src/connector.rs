@@ -16,6 +16,7 @@ use crate::handoff::Handoff;
 use crate::handshake::{self, Failure};
 use crate::metrics::Role;
 use crate::resolver::Resolver;
+use crate::roster::Address;
 use crate::runtime::{self, Stream};
 use crate::settings::Settings;
 use crate::shard::Core;
@@ -93,6 +94,8 @@ pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, peer: ReplicaId, signal: 
             }
             Err(failure) => {
                 shared.slot(peer).note_reason(LastReason::Handshake(failure.result));
+                let address = shared.settings().roster.get(peer).and_then(Address::socket);
+                shared.refused(Role::Dialer, Some(peer), address, failure.result.as_str());
                 tracing::info!(
                     peer = peer.get(),
                     shard = local.shard,

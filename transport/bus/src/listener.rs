@@ -65,6 +65,7 @@ pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, listener: Listener) {
                 if local.admission.borrow_mut().enter(greet) {
                     let result = HandshakeResult::Evicted;
                     local.metrics().handshake(Role::Acceptor, result, Duration::ZERO);
+                    local.shared.refused(Role::Acceptor, None, None, result.as_str());
                 }
                 local.show_waiting();
             }
@@ -103,6 +104,8 @@ async fn greet<H: Handler>(core: Rc<Core<H>>, mut stream: Stream, entry: u64) {
             if let Some(peer) = failure.peer {
                 local.shared.slot(peer).note_reason(LastReason::Handshake(failure.result));
             }
+            let (from, reason) = (stream.peer_addr(), failure.result.as_str());
+            local.shared.refused(Role::Acceptor, failure.peer, from, reason);
             tracing::info!(
                 peer = failure.peer.map(ReplicaId::get),
                 from = stream.peer_addr().map(tracing::field::display),
@@ -138,6 +141,8 @@ async fn settle<H: Handler>(core: &Rc<Core<H>>, stream: Stream, outcome: Outcome
             core.place(Handoff { socket, owner, outcome, key, dialed_by: None, early });
         }
         None => {
+            let (from, reason) = (stream.peer_addr(), Reason::Duplicate.as_str());
+            local.shared.refused(Role::Acceptor, Some(peer), from, reason);
             tracing::info!(
                 peer = peer.get(),
                 shard = local.shard,

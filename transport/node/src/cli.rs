@@ -1,14 +1,15 @@
 //! The command line: what can be asked for, and how a failure ends the process.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, LoadError, Settings};
-use crate::{demo, keygen, node, probe};
+use crate::{audit, demo, keygen, node, probe};
 
 /// A replica bus: authenticated links between the replicas of a cluster.
 #[derive(Debug, Parser)]
@@ -55,6 +56,19 @@ enum Command {
         /// The peer's id; it must be higher than ours, for of two replicas the lower id dials
         #[arg(long, value_name = "ID")]
         peer: u8,
+    },
+    /// Read an audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check that no line was altered or removed; names the first broken line
+    Verify {
+        /// The files of one log, in the order in which they were written
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
     },
 }
 
@@ -118,11 +132,24 @@ fn execute(command: Command) -> Result<(), Failure> {
         }
         Command::Keygen { out } => generate(out.as_deref()),
         Command::Probe { config, peer } => probe::run(&load(&config)?, peer),
+        Command::Audit(AuditCommand::Verify { files }) => verify(&files),
     }
 }
 
 fn load(file: &Path) -> Result<Settings, Failure> {
     Ok(config::load(file, std::env::vars_os())?)
+}
+
+fn verify(files: &[PathBuf]) -> Result<(), Failure> {
+    let mut chain = audit::Chain::default();
+    for path in files {
+        let name = path.display();
+        let unreadable = |error| Failure::Running(format!("cannot read {name}: {error}"));
+        let file = File::open(path).map_err(unreadable)?;
+        let verified = audit::verify(BufReader::new(file), &mut chain).map_err(unreadable)?;
+        verified.map_err(|broken| Failure::Running(format!("{name}: {broken}")))?;
+    }
+    print(chain)
 }
 
 fn generate(out: Option<&Path>) -> Result<(), Failure> {

@@ -98,11 +98,6 @@ impl Draft {
                     .to_owned(),
             );
         }
-        if self.audit.is_some() {
-            warnings.push(
-                "the table [audit] is accepted, but this version writes no audit log".to_owned(),
-            );
-        }
         let bus = self.config(auth)?;
         let shards = format!("one per core, {} here", bus.shards());
         if self.bus.shards == 0
@@ -116,7 +111,7 @@ impl Draft {
             replicas: self.cluster.replicas,
             handler: self.handler,
             http: self.http,
-            audit: self.audit,
+            audit: self.audit.map(|audit| Audit { file: base.join(audit.file), ..audit }),
             effective: Effective(self.entries),
             warnings,
         })

@@ -1,5 +1,6 @@
 //! The `ringseal` binary as its users meet it: real processes, real sockets, real signals.
 
+mod audit;
 mod bad_config;
 mod child;
 mod cluster;
