@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ringseal::Address;
 
 use crate::config::{self, LoadError, Settings};
-use crate::{audit, demo, keygen, node, probe};
+use crate::{audit, demo, keygen, node, probe, top};
 
 /// A replica bus: authenticated links between the replicas of a cluster.
 #[derive(Debug, Parser)]
@@ -56,6 +57,12 @@ enum Command {
         /// The peer's id; it must be higher than ours, for of two replicas the lower id dials
         #[arg(long, value_name = "ID")]
         peer: u8,
+    },
+    /// Watch one or more running nodes in the terminal
+    Top {
+        /// Where a node serves HTTP; may be given for every node of the cluster
+        #[arg(long, value_name = "ADDR", required = true)]
+        http: Vec<Address>,
     },
     /// Read an audit log
     #[command(subcommand)]
@@ -132,6 +139,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         }
         Command::Keygen { out } => generate(out.as_deref()),
         Command::Probe { config, peer } => probe::run(&load(&config)?, peer),
+        Command::Top { http } => top::run(http),
         Command::Audit(AuditCommand::Verify { files }) => verify(&files),
     }
 }
@@ -206,6 +214,9 @@ mod tests {
             &["ringseal", "demo", "--seconds", "0"],
             &["ringseal", "probe", "--config", "f", "--peer", "256"],
             &["ringseal", "node"],
+            &["ringseal", "top"],
+            &["ringseal", "top", "--http", "9600"],
+            &["ringseal", "audit", "verify"],
             &["ringseal"],
         ] {
             assert_eq!(Arguments::try_parse_from(line).expect_err("wrong").exit_code(), 2);

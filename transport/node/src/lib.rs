@@ -14,4 +14,5 @@ pub mod metrics;
 pub mod node;
 pub mod probe;
 pub mod status;
+pub mod top;
 pub mod units;

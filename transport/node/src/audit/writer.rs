@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Takes the bus's events and never blocks.
 ///
-/// Strangers cause refusals, as many as they like: of those, [`BURST`] and then one each second are
+/// Strangers cause refusals, as many as they like: of those, 64 at once and then one each second are
 /// written, and the rest is counted, so that they can fill neither the disk nor the queue.
 #[derive(Debug)]
 pub struct Sink {

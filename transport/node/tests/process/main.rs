@@ -14,3 +14,4 @@ mod policies;
 mod ports;
 mod secrets;
 mod signals;
+mod top;
