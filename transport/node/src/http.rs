@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use hyper::server::conn::http1;
@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::metrics;
+use crate::page;
 use crate::status::{Node, Peers, readiness};
 
 /// How many connections are served at a time; others wait to be accepted.
@@ -125,11 +126,21 @@ impl Drop for Server {
 
 fn router<N: Node>(subject: Subject<N>) -> Router {
     Router::new()
+        .route("/", get(index))
         .route("/health", get(|| async { "ok\n" }))
         .route("/health/ready", get(ready::<N>))
         .route("/metrics", get(scrape::<N>))
         .route("/peers", get(peers::<N>))
         .with_state(Arc::new(subject))
+}
+
+async fn index() -> Response {
+    match page::page() {
+        Ok(page) => page.into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("no randomness: {error}\n")).into_response()
+        }
+    }
 }
 
 async fn ready<N: Node>(State(subject): State<Arc<Subject<N>>>) -> impl IntoResponse {

@@ -12,6 +12,7 @@ pub mod keygen;
 pub mod logging;
 pub mod metrics;
 pub mod node;
+pub mod page;
 pub mod probe;
 pub mod status;
 pub mod top;

@@ -70,7 +70,7 @@ fn a_cluster_of_one_is_ready() {
 #[test]
 fn other_paths_and_methods_are_refused() {
     let node = alone();
-    for path in ["/", "/peer", "/peers/", "/health/", "/metrics?", "/../etc/passwd"] {
+    for path in ["/index.html", "/peer", "/peers/", "/health/", "/metrics?", "/../etc/passwd"] {
         let expected = if path == "/metrics?" { 200 } else { 404 };
         assert_eq!(node.get(path).status, expected, "{path}");
     }

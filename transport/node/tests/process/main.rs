@@ -2,6 +2,7 @@
 
 mod audit;
 mod bad_config;
+mod browser;
 mod child;
 mod cluster;
 mod commands;
@@ -10,6 +11,7 @@ mod echo;
 mod environment;
 mod http;
 mod node;
+mod page;
 mod policies;
 mod ports;
 mod secrets;
