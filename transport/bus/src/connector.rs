@@ -86,6 +86,7 @@ pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, peer: ReplicaId, signal: 
         local.metrics().handshake(Role::Dialer, word, began.elapsed());
         match result {
             Ok(incarnation) => {
+                shared.slot(peer).handshakes.add(began.elapsed());
                 let up = Instant::now();
                 if signal.end_of(incarnation).await {
                     backoff = Backoff::new();

@@ -97,6 +97,7 @@ async fn greet<H: Handler>(core: Rc<Core<H>>, mut stream: Stream, entry: u64) {
     local.show_waiting();
     match result {
         Ok(outcome) => {
+            local.shared.slot(outcome.peer()).handshakes.add(began.elapsed());
             let key = settings.key_id(outcome.key());
             settle(&core, stream, outcome, key).await;
         }

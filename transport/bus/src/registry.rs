@@ -252,6 +252,7 @@ impl Shared {
                 bytes_out: slot.bytes_out.get(),
                 outbox: slot.credit.frames(),
                 last_reason: slot.last_reason(),
+                handshake_seconds: slot.handshakes.get(),
             }
         };
         let settings = self.settings();

@@ -145,7 +145,9 @@ fn execute(command: Command) -> Result<(), Failure> {
 }
 
 fn load(file: &Path) -> Result<Settings, Failure> {
-    Ok(config::load(file, std::env::vars_os())?)
+    let mut settings = config::load(file, std::env::vars_os())?;
+    settings.warnings.extend(config::Machine::here().advice(&settings));
+    Ok(settings)
 }
 
 fn verify(files: &[PathBuf]) -> Result<(), Failure> {
