@@ -14,6 +14,7 @@ mod node;
 mod page;
 mod policies;
 mod ports;
+mod reasons;
 mod secrets;
 mod signals;
 mod top;
