@@ -66,6 +66,7 @@ impl Snapshot {
     fn links(&self, to: &mut Writer<'_>) -> Result<(), Error> {
         let m = &self.metrics;
         to.gauge("links_up", "Links that are up", m.links_up)?;
+        to.gauge("peers", "Other replicas of the roster", self.peers.len() as u64)?;
         let handshakes = m.handshakes.iter().map(|(role, result, count)| {
             ([("role", role.as_str()), ("result", result.as_str())], *count)
         });
@@ -210,6 +211,7 @@ mod tests {
         let text = render(sample(), peers());
         let lines = [
             "ringseal_links_up 2",
+            "ringseal_peers 2",
             "ringseal_handshakes_total{role=\"dialer\",result=\"ok\"} 3",
             "ringseal_handshakes_total{role=\"acceptor\",result=\"mac_mismatch\"} 4",
             "ringseal_preauth_connections 6",

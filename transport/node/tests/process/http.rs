@@ -174,6 +174,7 @@ fn every_metric_is_there_from_the_start_with_its_labels() {
     assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
     let mut names: Vec<String> = [
         "ringseal_links_up",
+        "ringseal_peers",
         "ringseal_handshake_seconds_bucket{le=\"+Inf\"}",
         "ringseal_handshake_seconds_count",
         "ringseal_handshake_seconds_sum",

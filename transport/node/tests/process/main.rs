@@ -14,6 +14,7 @@ mod node;
 mod page;
 mod policies;
 mod ports;
+mod prometheus;
 mod reasons;
 mod secrets;
 mod signals;
