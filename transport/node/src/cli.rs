@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 use ringseal::Address;
 
 use crate::config::{self, LoadError, Settings};
-use crate::{audit, demo, keygen, node, probe, top};
+use crate::{audit, demo, keygen, manual, node, probe, top};
 
 /// A replica bus: authenticated links between the replicas of a cluster.
 #[derive(Debug, Parser)]
@@ -63,6 +64,15 @@ enum Command {
         /// Where a node serves HTTP; may be given for every node of the cluster
         #[arg(long, value_name = "ADDR", required = true)]
         http: Vec<Address>,
+    },
+    /// Print the man page
+    #[command(hide = true)]
+    Man,
+    /// Print the completions of a shell
+    #[command(hide = true)]
+    Completions {
+        /// Whose
+        shell: Shell,
     },
     /// Read an audit log
     #[command(subcommand)]
@@ -140,6 +150,8 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Keygen { out } => generate(out.as_deref()),
         Command::Probe { config, peer } => probe::run(&load(&config)?, peer),
         Command::Top { http } => top::run(http),
+        Command::Man => write_out(&manual::man().map_err(Failure::running)?),
+        Command::Completions { shell } => write_out(&manual::completions(shell)),
         Command::Audit(AuditCommand::Verify { files }) => verify(&files),
     }
 }
@@ -182,8 +194,12 @@ fn generate(out: Option<&Path>) -> Result<(), Failure> {
 ///
 /// Standard output cannot be written to.
 pub fn print(text: impl fmt::Display) -> Result<(), Failure> {
+    write_out(text.to_string().as_bytes())
+}
+
+fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match write!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Running(format!("cannot write to standard output: {error}")))
         }

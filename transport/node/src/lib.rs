@@ -10,6 +10,7 @@ pub mod echo;
 pub mod http;
 pub mod keygen;
 pub mod logging;
+pub mod manual;
 pub mod metrics;
 pub mod node;
 pub mod page;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use ringseal::{Bus, StartError};
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -66,6 +67,7 @@ pub fn run(load: impl Fn() -> Result<Settings, Failure>) -> Result<(), Failure> 
         http = server.as_ref().map(|server| tracing::field::display(server.local_addr())),
         "the node runs"
     );
+    tell_supervisor(NotifyState::Ready);
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
@@ -73,12 +75,20 @@ pub fn run(load: impl Fn() -> Result<Settings, Failure>) -> Result<(), Failure> 
         reload(&bus, load());
     }
     stopping.store(true, SeqCst);
+    tell_supervisor(NotifyState::Stopping);
     tracing::info!("the node stops; another signal ends it at once");
     let ended = bus.shutdown(DRAIN);
     drop((server, audit));
     ended.map_err(Failure::running)?;
     tracing::info!("the node has stopped");
     Ok(())
+}
+
+/// Tells systemd how far we are; where it does not wait to be told, this does nothing.
+fn tell_supervisor(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the supervisor cannot be told");
+    }
 }
 
 fn open_audit(audit: &Audit) -> Result<audit::Writer, Failure> {

@@ -11,6 +11,7 @@ mod echo;
 mod environment;
 mod http;
 mod node;
+mod packaging;
 mod page;
 mod policies;
 mod ports;
