@@ -35,12 +35,12 @@ fn steps(c: &mut Criterion) {
     let (hello, next) = dialer();
     let acceptor = || cluster.challenge(&hello).expect("a Challenge");
     let (challenge, _) = acceptor();
-    let finish = fixture::finish(next, &challenge).expect("a Finish");
+    let finish = fixture::finish(next, challenge.as_view()).expect("a Finish");
 
     c.bench_function("auth/dialer start", |b| b.iter(dialer));
     c.bench_function("auth/acceptor on_hello", |b| b.iter(acceptor));
     c.bench_function("auth/dialer on_frame", |b| {
-        let step = |next| fixture::finish(next, black_box(&challenge)).expect("a Finish");
+        let step = |next| fixture::finish(next, black_box(challenge.as_view())).expect("a Finish");
         b.iter_batched(|| dialer().1, step, BatchSize::SmallInput);
     });
     c.bench_function("auth/acceptor on_finish", |b| {
@@ -57,7 +57,7 @@ fn whole(c: &mut Criterion) {
         b.iter(|| {
             let (hello, dialer) = cluster.hello().expect("a Hello");
             let (challenge, acceptor) = cluster.challenge(&hello).expect("a Challenge");
-            let finish = fixture::finish(dialer, &challenge).expect("a Finish");
+            let finish = fixture::finish(dialer, challenge.as_view()).expect("a Finish");
             acceptor.on_finish(finish.as_view()).expect("the right MAC")
         });
     });

@@ -43,7 +43,7 @@ pub fn run(samples: u32) -> Result<bool> {
     let cluster = Cluster::new(&psk)?;
     let (hello, dialer) = cluster.hello()?;
     let (challenge, acceptor) = cluster.challenge(&hello)?;
-    let good = fixture::finish(dialer, &challenge)?;
+    let good = fixture::finish(dialer, challenge.as_view())?;
     acceptor.on_finish(good.as_view()).context("the right MAC is accepted")?;
 
     let fresh = || cluster.challenge(&hello).map(|(_, acceptor)| acceptor);

@@ -1,11 +1,11 @@
 //! Two replicas of one cluster, and the steps of their handshake, for benches of `ringseal-auth`.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ringseal_auth::{
     Acceptor, Auth, AwaitChallenge, AwaitFinish, Dialer, DialerNext, DialerStep, Enforcement,
     HelloStep, Identity, KeyRing, Nonce, Secret, Transcript, cluster_id,
 };
-use ringseal_wire::{ClusterId, Header, ReplicaId};
+use ringseal_wire::{ClusterId, Header, HeaderView, ReplicaId};
 
 /// The lower id, which dials.
 pub const DIALER: ReplicaId = ReplicaId::new(1);
@@ -41,32 +41,80 @@ impl Cluster {
         Identity::new(self.id, replica, auth)
     }
 
-    /// The dialer's first step: the Hello.
+    /// The Hello of [`DIALER`] to [`ACCEPTOR`], with a nonce that is always the same: benches want
+    /// the same work every time.
     ///
     /// # Errors
     ///
     /// Never, unless the protocol has changed.
     pub fn hello(&self) -> Result<(Header, AwaitChallenge<'_>)> {
-        let dialer = Dialer::new(self.identity(DIALER), ACCEPTOR)?;
-        match dialer.start(nonce(7), None) {
+        self.hello_between(DIALER, ACCEPTOR, Nonce::new([7; 32]))
+    }
+
+    /// The Hello of `dialer` to `acceptor`.
+    ///
+    /// # Errors
+    ///
+    /// If the dialer's id is not the lower one, or there is no nonce.
+    pub fn hello_between(
+        &self,
+        dialer: ReplicaId,
+        acceptor: ReplicaId,
+        nonce: Option<Nonce>,
+    ) -> Result<(Header, AwaitChallenge<'_>)> {
+        let dialer = Dialer::new(self.identity(dialer), acceptor)?;
+        match dialer.start(nonce.context("a nonce of zeros")?, None) {
             (hello, DialerNext::AwaitChallenge(next)) => Ok((hello, next)),
             (_, DialerNext::Established(_)) => bail!("authentication is on"),
         }
     }
 
-    /// The acceptor's first step: the Challenge.
+    /// The acceptor's first step: the Challenge, with a nonce that is always the same.
     ///
     /// # Errors
     ///
     /// If the Hello is refused.
     pub fn challenge(&self, hello: &Header) -> Result<(Header, AwaitFinish<'_>)> {
+        self.challenge_with(hello, Nonce::new([9; 32]))
+    }
+
+    fn challenge_with(
+        &self,
+        hello: &Header,
+        nonce: Option<Nonce>,
+    ) -> Result<(Header, AwaitFinish<'_>)> {
+        let nonce = nonce.context("a nonce of zeros")?;
         let acceptor = Acceptor::new(self.identity(ACCEPTOR));
-        match acceptor.on_hello(hello.as_view(), |id| id == DIALER, || nonce(9)) {
+        match acceptor.on_hello(hello.as_view(), |id| id == DIALER, || nonce) {
             HelloStep::Challenge { frame, next } => Ok((frame, next)),
             HelloStep::Admitted(_) => bail!("admitted without a challenge"),
             HelloStep::Refused { error, .. } => Err(error.into()),
         }
     }
+
+    /// A whole handshake in memory, both sides, with nonces of the system's randomness.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no randomness.
+    pub fn shake_hands(&self) -> Result<()> {
+        let (hello, dialer) = self.hello_between(DIALER, ACCEPTOR, random_nonce()?)?;
+        let (challenge, acceptor) = self.challenge_with(&hello, random_nonce()?)?;
+        let finish = finish(dialer, challenge.as_view())?;
+        acceptor.on_finish(finish.as_view())?;
+        Ok(())
+    }
+}
+
+/// A nonce of the system's randomness.
+///
+/// # Errors
+///
+/// If it has none.
+pub fn random_nonce() -> Result<Option<Nonce>> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no randomness: {error}"))?;
+    Ok(Nonce::new(bytes))
 }
 
 /// The dialer's second step: the Finish.
@@ -74,14 +122,9 @@ impl Cluster {
 /// # Errors
 ///
 /// If the Challenge does not prove the acceptor.
-pub fn finish(dialer: AwaitChallenge<'_>, challenge: &Header) -> Result<Header> {
-    match dialer.on_frame(challenge.as_view())? {
+pub fn finish(dialer: AwaitChallenge<'_>, challenge: HeaderView<'_>) -> Result<Header> {
+    match dialer.on_frame(challenge)? {
         DialerStep::Finish { frame, .. } => Ok(frame),
         DialerStep::Plain { .. } => bail!("a plain link under enforce"),
     }
-}
-
-/// A nonce of 32 equal bytes: benches want the same work every time.
-fn nonce(seed: u8) -> Nonce {
-    Nonce::new([seed; 32]).expect("the benches' seeds are not zero")
 }

@@ -17,6 +17,7 @@ pub mod plot;
 pub mod process;
 pub mod report;
 pub mod shape;
+pub mod siege;
 pub mod stats;
 pub mod syscalls;
 pub mod window;

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use ringseal_bench::compare::{self, Plan};
 use ringseal_bench::contestant::{self, Contestant};
 use ringseal_bench::report::Report;
+use ringseal_bench::siege::{self, Against, Attack};
 use ringseal_bench::{dudect, peer, plot, shape};
 
 /// Benches and comparisons of the ringseal replica bus.
@@ -29,9 +30,16 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(20_000..=100_000_000))]
         samples: u32,
     },
+    /// Attack a replica's port while honest replicas join and one link carries traffic.
+    ///
+    /// Fails if the bus does not hold; what the reference does is for comparison only.
+    Siege(SiegeArgs),
     /// One end of a comparison: started by it, not by hand.
     #[command(hide = true)]
     Peer,
+    /// One part in a siege: started by it, not by hand.
+    #[command(hide = true)]
+    SiegeChild,
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +70,37 @@ struct CompareArgs {
     quick: bool,
 }
 
+#[derive(Debug, Args)]
+struct SiegeArgs {
+    /// Milliseconds to measure before each attack, and again after it.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    quiet_millis: u64,
+    /// Milliseconds to measure under each attack; more if it takes more to open its connections.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    attack_millis: u64,
+    /// How many connections a second the largest attacks open.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    per_second: u32,
+    /// Write every number to this file as a JSON array.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the tables to this file.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Only these attacks, separated by commas.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only against these, separated by commas: ringseal, shared-cap.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    against: Vec<Against>,
+    /// A few attacks of few connections for a moment: shows that everything runs, measures nothing.
+    #[arg(long, conflicts_with_all = ["quiet_millis", "attack_millis"])]
+    quick: bool,
+}
+
+/// What a quick siege runs.
+const QUICK: [&str; 3] = ["silent-300", "replayed-hello", "resets"];
+
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
@@ -79,6 +118,8 @@ fn run(command: Command) -> Result<ExitCode> {
             let constant = dudect::run(samples)?;
             Ok(if constant { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Siege(args) => besiege(&args),
+        Command::SiegeChild => siege::run_child().map(|()| ExitCode::SUCCESS),
         Command::Peer => peer::run().map(|()| ExitCode::SUCCESS),
     }
 }
@@ -102,6 +143,36 @@ fn compare(args: &CompareArgs) -> Result<()> {
         plot::write(&report, directory)?;
     }
     complete(&plan, &report)
+}
+
+fn besiege(args: &SiegeArgs) -> Result<ExitCode> {
+    let plan = siege::Plan {
+        attacks: attacks(args)?,
+        against: if args.against.is_empty() { Against::ALL.to_vec() } else { args.against.clone() },
+        quiet: Duration::from_millis(if args.quick { 200 } else { args.quiet_millis }),
+        attack: Duration::from_millis(if args.quick { 200 } else { args.attack_millis }),
+    };
+    let report = siege::run(&plan)?;
+    print!("{report}");
+    if let Some(file) = &args.json {
+        let text = serde_json::to_string_pretty(&report.rows)?;
+        std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;
+    }
+    if let Some(file) = &args.markdown {
+        std::fs::write(file, report.to_string()).with_context(|| file.display().to_string())?;
+    }
+    let held = if args.quick { report.ran() } else { report.held() };
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn attacks(args: &SiegeArgs) -> Result<Vec<Attack>> {
+    let attacks = match (args.only.is_empty(), args.quick) {
+        (true, false) => siege::all(args.per_second),
+        (true, true) => Attack::named(&QUICK, args.per_second)?,
+        (false, _) => Attack::named(&args.only, args.per_second)?,
+    };
+    let small = |attack: Attack| if args.quick { attack.small() } else { attack };
+    Ok(attacks.into_iter().map(small).collect())
 }
 
 /// A contestant that measured nothing where it should have is a failure, not a gap in a table.

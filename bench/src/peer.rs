@@ -4,7 +4,7 @@
 //! answered by one [`Answer`] on standard output. All lines are JSON. The process ends when its
 //! standard input does, so no child outlives its parent.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
@@ -135,9 +135,4 @@ fn say(answer: &Answer) -> Result<()> {
     serde_json::to_writer(&mut out, answer)?;
     out.write_all(b"\n")?;
     out.flush().context("answering")
-}
-
-/// Reads the lines of a child's standard output as answers.
-pub(crate) fn answers(output: impl BufRead) -> impl Iterator<Item = Result<Answer>> {
-    output.lines().map(|line| serde_json::from_str(&line?).context("a child's answer"))
 }

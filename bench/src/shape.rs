@@ -23,6 +23,7 @@ pub const ALL: &[&str] = &[
     "oneway-65536",
     "rtt-256",
     "links6-256-w16",
+    "links6x2-256-w16",
     "connect",
     "connect-16",
     "handshake-cpu",
@@ -33,7 +34,9 @@ pub const ALL: &[&str] = &[
 #[serde(try_from = "String", into = "String")]
 pub enum Shape {
     /// `echo-SIZE-wWINDOW` and `linksLINKS-SIZE-wWINDOW`: on every link the client keeps `window`
-    /// frames under way and the server sends each one back whole.
+    /// frames under way and the server sends each one back whole. `linksLINKSx2-SIZE-wWINDOW` is
+    /// the same with a server of two shards that answers each link's frames on a link of the other
+    /// shard.
     Echo {
         /// Bytes per frame.
         size: usize,
@@ -41,6 +44,8 @@ pub enum Shape {
         window: usize,
         /// Links between the two ends.
         links: usize,
+        /// Shards of the server.
+        shards: usize,
     },
     /// `oneway-SIZE`: the client sends as fast as the link takes frames; the server swallows them
     /// and, asked at the end, says how many there were.
@@ -72,6 +77,8 @@ pub struct Traffic {
     pub window: usize,
     /// Links between the two ends.
     pub links: usize,
+    /// Shards that the server spreads the links over.
+    pub shards: usize,
     /// Whether the server sends every frame back.
     pub echo: bool,
     /// Whether each round trip is timed.
@@ -91,13 +98,18 @@ impl Shape {
     /// The stream that this shape moves, if it moves one.
     #[must_use]
     pub fn traffic(self) -> Option<Traffic> {
-        let (size, window, links, echo, timed) = match self {
-            Self::Echo { size, window, links } => (size, window, links, true, false),
-            Self::OneWay { size } => (size, ((4 << 20) / size).min(1024), 1, false, false),
-            Self::RoundTrip { size } => (size, 1, 1, true, true),
-            Self::Connect { .. } | Self::HandshakeCpu => return None,
-        };
-        Some(Traffic { size, window, links, echo, timed })
+        let one = Traffic { size: 0, window: 1, links: 1, shards: 1, echo: true, timed: false };
+        match self {
+            Self::Echo { size, window, links, shards } => {
+                Some(Traffic { size, window, links, shards, ..one })
+            }
+            Self::OneWay { size } => {
+                let window = ((4 << 20) / size).min(1024);
+                Some(Traffic { size, window, echo: false, ..one })
+            }
+            Self::RoundTrip { size } => Some(Traffic { size, timed: true, ..one }),
+            Self::Connect { .. } | Self::HandshakeCpu => None,
+        }
     }
 
     /// How many connections are made at once, for the shapes that make connections.
@@ -113,8 +125,13 @@ impl Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Echo { size, window, links: 1 } => write!(f, "echo-{size}-w{window}"),
-            Self::Echo { size, window, links } => write!(f, "links{links}-{size}-w{window}"),
+            Self::Echo { size, window, links: 1, .. } => write!(f, "echo-{size}-w{window}"),
+            Self::Echo { size, window, links, shards: 1 } => {
+                write!(f, "links{links}-{size}-w{window}")
+            }
+            Self::Echo { size, window, links, shards } => {
+                write!(f, "links{links}x{shards}-{size}-w{window}")
+            }
             Self::OneWay { size } => write!(f, "oneway-{size}"),
             Self::RoundTrip { size } => write!(f, "rtt-{size}"),
             Self::Connect { at_once: 1 } => f.write_str("connect"),
@@ -131,18 +148,22 @@ impl FromStr for Shape {
         let parts: Vec<_> = name.split('-').collect();
         let shape = match parts[..] {
             ["echo", size, window] => {
-                Self::Echo { size: frame_size(size)?, window: window_of(window)?, links: 1 }
+                let (size, window) = (frame_size(size)?, window_of(window)?);
+                Self::Echo { size, window, links: 1, shards: 1 }
             }
             ["oneway", size] => Self::OneWay { size: frame_size(size)? },
             ["rtt", size] => Self::RoundTrip { size: frame_size(size)? },
             ["connect"] => Self::Connect { at_once: 1 },
             ["connect", at_once] => Self::Connect { at_once: bounded(at_once, 64)? },
             ["handshake", "cpu"] => Self::HandshakeCpu,
-            [links, size, window] if links.starts_with("links") => Self::Echo {
-                size: frame_size(size)?,
-                window: window_of(window)?,
-                links: bounded(&links["links".len()..], 64)?,
-            },
+            [links, size, window] if links.starts_with("links") => {
+                let (size, window) = (frame_size(size)?, window_of(window)?);
+                let links = &links["links".len()..];
+                let (links, shards) = links.split_once('x').unwrap_or((links, "1"));
+                let (links, shards) = (bounded(links, 64)?, bounded(shards, 2)?);
+                ensure!(links % shards == 0, "{links} links cannot be shared by {shards} shards");
+                Self::Echo { size, window, links, shards }
+            }
             _ => bail!("no shape is called {name}; there are {}", ALL.join(", ")),
         };
         Ok(shape)

@@ -52,10 +52,15 @@ impl Window {
 
     /// How many frames to send now. They count as sent.
     pub fn to_send(&mut self) -> usize {
+        self.to_send_at_most(usize::MAX)
+    }
+
+    /// The same for one of several links that share the window.
+    pub fn to_send_at_most(&mut self, most: usize) -> usize {
         if self.clock.over {
             return 0;
         }
-        let count = self.open.saturating_sub(self.in_flight);
+        let count = self.open.saturating_sub(self.in_flight).min(most);
         self.in_flight += count;
         if self.latencies.is_some() && count > 0 {
             self.sent_at = Instant::now();
@@ -93,8 +98,8 @@ impl Window {
 
     /// Frames that made the whole way, and how long each took if that was asked for.
     #[must_use]
-    pub fn finish(self) -> (u64, Option<Latencies>) {
-        (self.returned, self.latencies)
+    pub fn finish(&mut self) -> (u64, Option<Latencies>) {
+        (self.returned, self.latencies.take())
     }
 }
 

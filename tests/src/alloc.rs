@@ -1,4 +1,4 @@
-//! Counting heap allocations, to show that a path makes none.
+//! Counting heap allocations, to show that a path makes none, or how much of it something holds.
 //!
 //! A test that counts installs the allocator for its own binary:
 //!
@@ -14,7 +14,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// What a piece of work asked of the heap, on the thread that ran it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,12 +54,23 @@ pub fn of_all_threads() -> u64 {
 
 static ALL_THREADS: AtomicU64 = AtomicU64::new(0);
 
+/// How many bytes all threads of the process have allocated and not given back, under the same
+/// condition.
+#[must_use]
+pub fn live_bytes() -> i64 {
+    LIVE.load(Relaxed)
+}
+
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
 /// The system's allocator, with a count per thread and one for all. See the [module](self) for how to install it.
 pub struct CountingAllocator;
 
 impl CountingAllocator {
-    fn record(bytes: usize) {
+    /// Notes a block of `bytes` that takes the place of `freed`.
+    fn record(bytes: usize, freed: usize) {
         ALL_THREADS.fetch_add(1, Relaxed);
+        LIVE.fetch_add(bytes as i64 - freed as i64, Relaxed);
         let Counts { allocations, bytes: total } = SO_FAR.get();
         SO_FAR.set(Counts { allocations: allocations + 1, bytes: total + bytes as u64 });
     }
@@ -69,25 +80,26 @@ impl CountingAllocator {
 // atomic and a thread-local `Cell`, neither of which needs an allocation.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::record(layout.size());
+        Self::record(layout.size(), 0);
         // SAFETY: the caller keeps `alloc`'s contract, which is `System`'s.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        Self::record(layout.size());
+        Self::record(layout.size(), 0);
         // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is `System`'s.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        Self::record(new_size);
+        Self::record(new_size, layout.size());
         // SAFETY: `block` came from `System` with this layout, as every block here does, and the caller
         // keeps the rest of `realloc`'s contract.
         unsafe { System.realloc(block, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as i64, Relaxed);
         // SAFETY: `block` came from `System` with this layout, as every block here does.
         unsafe { System.dealloc(block, layout) }
     }

@@ -2,16 +2,20 @@
 //! `ringseal-auth`, or send whatever bytes it likes.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use ringseal::auth::{
     Acceptor, Auth, Dialer, DialerNext, DialerStep, HelloStep, Identity, Outcome, cluster_id,
 };
 use ringseal::wire::HEADER_LEN;
-use ringseal::{Command, Enforcement, Frame, Header, KeyRing, ReplicaId, Secret, Transcript};
+use ringseal::{
+    Command, Enforcement, Environment, Frame, Header, KeyRing, ReplicaId, Secret, System,
+    Transcript,
+};
 use ringseal_auth::Nonce;
-use socket2::SockRef;
+use ringseal_auth::tag::TagClock;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::address;
 use crate::target::CLUSTER;
@@ -74,6 +78,13 @@ impl Credentials {
         hello
     }
 
+    /// A Hello to `acceptor` that shows membership by a tag made at `time_ms`.
+    #[must_use]
+    pub fn tagged_hello(&self, replica: u8, acceptor: u8, time_ms: u64) -> Header {
+        let keys = self.keys();
+        self.dialer(&keys, replica, acceptor).start(fresh_nonce(), Some(time_ms)).0
+    }
+
     /// A Hello without a nonce, as a node without authentication sends it.
     #[must_use]
     pub fn plain_hello(&self, replica: u8) -> Header {
@@ -92,6 +103,11 @@ impl Credentials {
         let (enforcement, transcript) = (Enforcement::Enforce, self.transcript);
         let auth = Auth::On { keys, enforcement, transcript };
         Identity::new(cluster_id(self.cluster), ReplicaId::new(replica), auth)
+    }
+
+    fn dialer<'k>(&self, keys: &'k KeyRing, replica: u8, acceptor: u8) -> Dialer<'k> {
+        let dialer = Dialer::new(self.identity(keys, replica), ReplicaId::new(acceptor));
+        dialer.expect("a lower id")
     }
 
     /// A true Challenge to `hello` by `replica`.
@@ -133,6 +149,24 @@ impl Stranger {
         Self::new(stream.unwrap_or_else(|error| panic!("cannot connect to {address}: {error}")))
     }
 
+    /// Connects from an address of this machine's.
+    #[must_use]
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        Self::try_connect_from(source, address).expect("somebody listens")
+    }
+
+    /// The same where the other side may have hung up before we know that we are connected.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn try_connect_from(source: IpAddr, address: SocketAddr) -> std::io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Ok(Self::new(socket.into()))
+    }
+
     /// Takes over a connection.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
@@ -149,6 +183,24 @@ impl Stranger {
         let finish = stranger.prove(who, replica, acceptor);
         stranger.write(finish.as_bytes());
         stranger
+    }
+
+    /// The same with a fresh tag, as the bus itself does.
+    ///
+    /// # Errors
+    ///
+    /// The sentence of what went wrong.
+    pub fn join_as_member(
+        mut self,
+        who: &Credentials,
+        replica: u8,
+        acceptor: u8,
+    ) -> Result<Self, String> {
+        static CLOCK: TagClock = TagClock::new();
+        let time_ms = CLOCK.next(System.unix_ms());
+        let finish = self.try_prove_at(who, (replica, acceptor), Some(time_ms))?;
+        self.try_write(finish.as_bytes()).map_err(|error| error.to_string())?;
+        Ok(self)
     }
 
     /// Sends a Hello, checks the Challenge and returns the Finish, unsent.
@@ -168,9 +220,22 @@ impl Stranger {
         replica: u8,
         acceptor: u8,
     ) -> Result<Header, String> {
+        self.try_prove_at(who, (replica, acceptor), None)
+    }
+
+    /// The same with a tag that was made at this time, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    ///
+    /// The sentence of what went wrong.
+    pub fn try_prove_at(
+        &mut self,
+        who: &Credentials,
+        (replica, acceptor): (u8, u8),
+        time_ms: Option<u64>,
+    ) -> Result<Header, String> {
         let keys = who.keys();
-        let dialer = Dialer::new(who.identity(&keys, replica), ReplicaId::new(acceptor));
-        let (hello, next) = dialer.expect("a lower id").start(fresh_nonce(), None);
+        let (hello, next) = who.dialer(&keys, replica, acceptor).start(fresh_nonce(), time_ms);
         let DialerNext::AwaitChallenge(next) = next else { unreachable!("it authenticates") };
         self.try_write(hello.as_bytes()).map_err(|error| error.to_string())?;
         let challenge = self.read_header().map_err(|end| format!("{end:?}"))?;

@@ -30,7 +30,7 @@ impl Contestant for Limit {
     }
 
     fn runs(&self, shape: Shape) -> bool {
-        shape != Shape::HandshakeCpu
+        shape.traffic().map_or(shape != Shape::HandshakeCpu, |traffic| traffic.shards == 1)
     }
 
     fn serve(&self, scene: &Scene, listening: Listening<'_>) -> Result<Infallible> {

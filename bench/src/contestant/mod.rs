@@ -7,6 +7,7 @@ mod blocking;
 mod frame_at_a_time;
 mod limit;
 pub(crate) mod noise;
+mod ringseal;
 mod tls;
 mod tokio_framed;
 
@@ -24,6 +25,8 @@ use crate::shape::Shape;
 /// Every contestant. The first is what the others are compared with.
 pub const ALL: &[&dyn Contestant] = &[
     &limit::Limit,
+    &ringseal::Ringseal::PARKING,
+    &ringseal::Ringseal::SPINNING,
     &tokio_framed::Tokio,
     &frame_at_a_time::FrameAtATime,
     &tls::Tls::FULL,

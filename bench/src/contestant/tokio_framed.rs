@@ -40,7 +40,7 @@ impl Contestant for Tokio {
     }
 
     fn runs(&self, shape: Shape) -> bool {
-        shape.traffic().is_some()
+        shape.traffic().is_some_and(|traffic| traffic.shards == 1)
     }
 
     fn serve(&self, scene: &Scene, listening: Listening<'_>) -> Result<Infallible> {

@@ -4,8 +4,12 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-/// The size of a link's receive buffer in bytes. A frame that is larger gets one of its own.
+/// The size of a link's receive buffer in bytes.
 pub(crate) const BUFFER: usize = 64 << 10;
+
+/// The size of the receive buffer of a link that fills the smaller one. A frame that is larger gets a
+/// buffer of its own.
+pub(crate) const LARGE_BUFFER: usize = 256 << 10;
 
 /// How many unused buffers a shard keeps for the next ones who need one.
 const SPARES: usize = 4;

@@ -4,10 +4,8 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use ringseal_wire::{Frame, ReplicaId};
 
 use crate::config::{Config, ConfigError};
@@ -18,7 +16,7 @@ use crate::mesh::{Control, Outgoing};
 use crate::metrics::{Metrics, PeerStatus};
 use crate::registry::Shared;
 use crate::roster::Address;
-use crate::runtime;
+use crate::runtime::{self, Worker};
 use crate::shard::Shard;
 
 /// A handle on a bus: cheap to clone, usable from any thread.
@@ -37,11 +35,13 @@ impl Mesh {
     pub fn new(config: Config) -> Result<(Self, Vec<Shard>), StartError> {
         let address = listen_address(&config.listen)?;
         let count = config.shards();
-        let (listeners, bound) = listener::open(address, count)
+        // Whoever finds the port open makes its tag after this.
+        let started_ms = config.environment.unix_ms();
+        let (ports, bound) = listener::open(address, count)
             .map_err(|source| StartError::Listen { address, source })?;
-        let shared = Arc::new(Shared::new(config, count, bound));
-        let shard = |(index, listener)| Shard { index, shared: shared.clone(), listener };
-        let shards = listeners.into_iter().enumerate().map(shard).collect();
+        let shared = Arc::new(Shared::new(config, count, bound, started_ms));
+        let shard = |(index, port)| Shard { index, shared: shared.clone(), port };
+        let shards = ports.into_iter().enumerate().map(shard).collect();
         Ok((Self { shared }, shards))
     }
 
@@ -142,7 +142,7 @@ impl Mesh {
 /// none. Sends then fail with `ShuttingDown`.
 pub struct Bus {
     mesh: Mesh,
-    shards: Vec<Receiver<thread::Result<()>>>,
+    shards: Vec<Worker>,
 }
 
 impl Bus {
@@ -181,9 +181,9 @@ impl Bus {
             };
             let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
             // On an error, dropping `bus` ends the shards that run already.
-            let ended = runtime::run(core, spin, job)
-                .map_err(|message| StartError::Executor { shard: index, message })?;
-            bus.shards.push(ended);
+            let worker = runtime::run(core, spin, job)
+                .map_err(|source| StartError::Executor { shard: index, source })?;
+            bus.shards.push(worker);
         }
         Ok(bus)
     }
@@ -203,13 +203,11 @@ impl Bus {
     pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
         let end = Instant::now() + deadline.min(FOR_EVER);
         self.mesh.stop(deadline);
-        for (shard, ended) in self.shards.drain(..).enumerate() {
-            match ended.recv_deadline(end + HANDLER_GRACE) {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
-                    return Err(ShutdownError::Panicked { shard });
-                }
-                Err(RecvTimeoutError::Timeout) => return Err(ShutdownError::Stuck { shard }),
+        for (shard, worker) in self.shards.drain(..).enumerate() {
+            match worker.join(end + HANDLER_GRACE) {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Err(ShutdownError::Panicked { shard }),
+                None => return Err(ShutdownError::Stuck { shard }),
             }
         }
         Ok(())

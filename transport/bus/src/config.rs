@@ -68,7 +68,9 @@ pub struct Limits {
     pub hello_grace: Duration,
     /// The longest wait between two dials of one peer: 10 ms to 1 h. Default 5 s.
     pub reconnect_period: Duration,
-    /// How many connections may wait for their handshake on one shard: 1 to 65,536. Default 1,024.
+    /// How many connections may wait for their handshake on one shard: 4 to 65,536. A quarter is for
+    /// members that a fresh tag has shown, a quarter for addresses of the roster, the rest for
+    /// everyone else. Default 1,024.
     pub preauth_connections: usize,
 }
 
@@ -103,7 +105,7 @@ impl Limits {
         ranged_time("bus.handshake_grace", self.handshake_grace, ms, hour)?;
         ranged_time("bus.hello_grace", self.hello_grace, ms, self.handshake_grace)?;
         ranged_time("bus.reconnect_period", self.reconnect_period, ms, hour)?;
-        ranged("bus.preauth_connections", self.preauth_connections, 1, 65_536)
+        ranged("bus.preauth_connections", self.preauth_connections, 4, 65_536)
     }
 }
 
@@ -334,7 +336,7 @@ mod tests {
             ("bus.hello_grace", Limits { hello_grace: Duration::ZERO, ..ok }),
             ("bus.hello_grace", Limits { hello_grace: 11 * second, ..ok }),
             ("bus.reconnect_period", Limits { reconnect_period: Duration::ZERO, ..ok }),
-            ("bus.preauth_connections", Limits { preauth_connections: 0, ..ok }),
+            ("bus.preauth_connections", Limits { preauth_connections: 3, ..ok }),
         ];
         ok.check().expect("the defaults are right");
         for (key, limits) in cases {

@@ -15,6 +15,7 @@ use crate::handler::Handler;
 use crate::handoff::Handoff;
 use crate::handshake::{self, Failure};
 use crate::metrics::Role;
+use crate::registry::Shared;
 use crate::resolver::Resolver;
 use crate::roster::Address;
 use crate::runtime::{self, Stream};
@@ -126,7 +127,7 @@ async fn attempt<H: Handler>(
     let shared = &local.shared;
     let settings = shared.settings();
     let deadline = Instant::now() + settings.limits.handshake_grace;
-    let mut stream = connect(&settings, peer, resolver, deadline).await?;
+    let mut stream = connect(shared, &settings, resolver, (peer, deadline)).await?;
     let (outcome, early) =
         handshake::dial(shared, &settings, &mut stream, (peer, deadline)).await?;
     if let Some(leniency) = outcome.leniency() {
@@ -150,21 +151,20 @@ async fn attempt<H: Handler>(
 
 /// Connects to the first of the peer's addresses that answers.
 async fn connect(
+    shared: &Shared,
     settings: &Settings,
-    peer: ReplicaId,
     resolver: &mut Resolver,
-    deadline: Instant,
+    (peer, deadline): (ReplicaId, Instant),
 ) -> io::Result<Stream> {
     let Some(address) = settings.roster.get(peer) else {
         return Err(io::Error::other("the replica has left the roster"));
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"));
-    for socket in resolver.resolve(address, deadline).await? {
+    let sockets = resolver.resolve(address, deadline).await?;
+    shared.sources.found(peer, address, &sockets);
+    for socket in sockets {
         match runtime::connect(socket, deadline).await {
-            Ok(stream) => {
-                stream.configure()?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = io::Error::new(error.kind(), format!("{socket}: {error}")),
         }
     }

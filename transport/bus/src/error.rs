@@ -30,16 +30,17 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// An io_uring executor could not be made.
+    /// A shard's thread or its io_uring could not be made.
     #[error(
-        "cannot start shard {shard}: {message}; each shard needs 512 KiB of locked memory \
-         (`ulimit -l`) and a kernel that permits io_uring"
+        "cannot start shard {shard}: {source}; each shard needs a thread, two descriptors \
+         (`ulimit -n`) and a kernel that permits io_uring (`sysctl kernel.io_uring_disabled`, or a \
+         container's seccomp profile)"
     )]
     Executor {
         /// The shard that could not start.
         shard: usize,
-        /// What the runtime said.
-        message: String,
+        /// What the kernel said.
+        source: io::Error,
     },
 }
 

@@ -7,14 +7,16 @@ use std::time::Instant;
 
 use ringseal_auth::{
     Acceptor, AcceptorError, AwaitFinish, Dialer, DialerError, DialerNext, DialerStep,
-    HandshakeResult, HelloStep, Nonce, Outcome, Policy,
+    HandshakeResult, HelloStep, Nonce, Outcome, Policy, tag,
 };
-use ringseal_wire::{HEADER_LEN, HeaderView, ReplicaId};
+use ringseal_wire::{HEADER_LEN, Header, HeaderView, ReplicaId};
 
 use crate::handoff::Early;
+use crate::metrics::Tag;
 use crate::registry::Shared;
-use crate::runtime::{Stream, until};
+use crate::runtime::{Stream, Visitor, until};
 use crate::settings::Settings;
+use crate::shard::Local;
 
 /// Why a handshake failed, in the one word that is counted and the sentence that is logged.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl From<DialerError> for Failure {
 }
 
 impl Failure {
-    fn slow(what: &'static str) -> Self {
+    pub(crate) fn slow(what: &'static str) -> Self {
         Self { result: HandshakeResult::Timeout, peer: None, why: Why::Slow(what) }
     }
 
@@ -79,45 +81,96 @@ impl Failure {
     }
 }
 
-/// Runs the acceptor's side.
+/// What the first frame shows of its sender's membership. Nothing is answered and no randomness is
+/// drawn for it, and it decides nothing but where the newcomer waits.
+pub(crate) fn read_tag(shared: &Shared, settings: &Settings, hello: HeaderView<'_>) -> Tag {
+    let (Some(keys), Some(tag)) = (settings.keys(), tag::read_tag(hello)) else {
+        return Tag::Absent;
+    };
+    let Some(genuine) = tag.verify(keys, settings.cluster, settings.replica) else {
+        return Tag::Wrong;
+    };
+    match shared.freshness.accept(genuine, shared.environment.unix_ms()) {
+        true => Tag::Fresh,
+        false => Tag::Stale,
+    }
+}
+
+/// Runs the acceptor's side for a visitor whose first frame has come.
 ///
 /// # Errors
 ///
 /// [`Failure`]; if the peer waits for an answer, it has been sent.
 pub(crate) async fn accept(
-    shared: &Shared,
+    local: &Local,
     settings: &Settings,
-    stream: &mut Stream,
-    began: Instant,
-) -> Result<Outcome, Failure> {
-    let (mut frame, mut filled) = ([0; HEADER_LEN], 0);
-    let hello = stream.fill_exact(&mut frame, &mut filled);
-    match until(began + settings.limits.hello_grace, hello).await {
-        Some(read) => read?,
-        None => return Err(Failure::slow("say who it is")),
-    }
-    let view = HeaderView::new(&frame);
-    let nonce = draw_nonce(shared)?;
-    let acceptor = Acceptor::new(settings.identity());
-    match acceptor.on_hello(view, |id| settings.roster.contains(id), || nonce) {
-        HelloStep::Admitted(outcome) => Ok(outcome),
-        HelloStep::Refused { answer, error } => {
-            if let Some(answer) = answer {
-                stream.write_all(answer.as_bytes()).await?;
-            }
-            Err(Failure::from(error).with_peer(view.replica()))
+    visitor: Visitor,
+    deadline: Instant,
+) -> Result<(Stream, Outcome), Failure> {
+    let (mut stream, challenge, next) = match answer(local, settings, visitor)? {
+        Answer::Link(stream, outcome) => return Ok((stream, outcome)),
+        Answer::Challenge(stream, challenge, next) => (stream, challenge, next),
+    };
+    let peer = next.peer();
+    let proven = async {
+        stream.write_all(challenge.as_bytes()).await?;
+        finish(&mut stream, next).await
+    };
+    let outcome = match until(deadline, proven).await {
+        Some(outcome) => outcome,
+        None => Err(Failure::slow("answer the challenge")),
+    };
+    match outcome {
+        Ok(outcome) => Ok((stream, outcome)),
+        Err(failure) => {
+            stream.finish();
+            stream.discard_input();
+            Err(failure.with_peer(peer))
         }
-        HelloStep::Challenge { frame: challenge, next } => {
-            let peer = view.replica();
-            let finish = async {
-                stream.write_all(challenge.as_bytes()).await?;
-                finish(stream, next).await
-            };
-            match until(began + settings.limits.handshake_grace, finish).await {
-                Some(outcome) => outcome,
-                None => Err(Failure::slow("answer the challenge")),
-            }
-            .map_err(|failure| failure.with_peer(peer))
+    }
+}
+
+/// What is to be done about a Hello.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one step of one handshake, and boxing the frame would allocate"
+)]
+enum Answer<'k> {
+    Link(Stream, Outcome),
+    Challenge(Stream, Header, AwaitFinish<'k>),
+}
+
+/// Takes the first frame and finds the answer to it. Only somebody who is worth one gets randomness
+/// and a place on the ring.
+fn answer<'k>(
+    local: &Local,
+    settings: &'k Settings,
+    visitor: Visitor,
+) -> Result<Answer<'k>, Failure> {
+    let mut frame = [0; HEADER_LEN];
+    visitor.take(&mut frame)?;
+    let hello = HeaderView::new(&frame);
+    let mut drawn = Ok(());
+    let nonce = || {
+        draw_nonce(&local.shared).unwrap_or_else(|failure| {
+            drawn = Err(failure);
+            Nonce::new([1; 32]).expect("not zero")
+        })
+    };
+    let acceptor = Acceptor::new(settings.identity());
+    let step = acceptor.on_hello(hello, |id| settings.roster.contains(id), nonce);
+    // A Challenge without randomness is never sent.
+    drawn?;
+    match step {
+        HelloStep::Admitted(outcome) => {
+            Ok(Answer::Link(visitor.into_stream(&local.watch)?, outcome))
+        }
+        HelloStep::Challenge { frame, next } => {
+            Ok(Answer::Challenge(visitor.into_stream(&local.watch)?, frame, next))
+        }
+        HelloStep::Refused { answer, error } => {
+            visitor.dismiss(answer.as_ref().map(|answer| &answer.as_bytes()[..]));
+            Err(Failure::from(error).with_peer(hello.replica()))
         }
     }
 }
@@ -144,7 +197,8 @@ pub(crate) async fn dial(
     (peer, deadline): (ReplicaId, Instant),
 ) -> Result<(Outcome, Early), Failure> {
     let dialer = Dialer::new(settings.identity(), peer)?;
-    let (hello, next) = dialer.start(draw_nonce(shared)?, None);
+    let time_ms = shared.tag_clock.next(shared.environment.unix_ms());
+    let (hello, next) = dialer.start(draw_nonce(shared)?, Some(time_ms));
     stream.write_all(hello.as_bytes()).await?;
     let await_challenge = match next {
         DialerNext::Established(outcome) => return Ok((outcome, Early::NONE)),

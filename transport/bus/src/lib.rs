@@ -61,6 +61,7 @@ mod runtime;
 mod settings;
 mod shard;
 mod slot;
+mod sources;
 
 pub use ringseal_auth as auth;
 pub use ringseal_wire as wire;
@@ -70,14 +71,17 @@ pub use ringseal_auth::{
 };
 pub use ringseal_wire::{ClusterId, Command, Frame, Header, HeaderView, ReplicaId};
 
+pub use admission::Lane;
 pub use bus::{Bus, Mesh};
 pub use config::{Auth, Config, ConfigError, Limits, RetiredLinks};
 pub use environment::{Environment, System};
 pub use error::{Broadcast, Reason, SendError, SendErrorKind, ShutdownError, StartError};
 pub use handler::{Flow, Handler};
 pub use link::Link;
-pub use metrics::{HANDSHAKE_BUCKETS, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role};
+pub use metrics::{
+    Eviction, HANDSHAKE_BUCKETS, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, Tag,
+};
 pub use observer::{Event, Observer};
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use roster::{Address, AddressError, Roster, RosterError};
-pub use shard::Shard;
+pub use shard::{Shard, run_here};

@@ -3,7 +3,11 @@
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst, fence};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
@@ -49,6 +53,8 @@ pub(crate) enum Control {
 pub(crate) struct Mailbox {
     outgoing: (Sender<Outgoing>, Receiver<Outgoing>),
     control: (Sender<Control>, Receiver<Control>),
+    /// Whether a frame may have come since the shard last looked: cheaper to ask than the channel.
+    fresh: AtomicBool,
     asleep: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -58,6 +64,7 @@ impl Mailbox {
         Self {
             outgoing: unbounded(),
             control: unbounded(),
+            fresh: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
@@ -65,12 +72,20 @@ impl Mailbox {
 
     pub(crate) fn send(&self, outgoing: Outgoing) {
         let _ = self.outgoing.0.send(outgoing);
+        self.fresh.store(true, SeqCst);
         self.wake();
     }
 
     pub(crate) fn tell(&self, control: Control) {
         let _ = self.control.0.send(control);
         self.wake();
+    }
+
+    /// Whether [`next_outgoing`](Self::next_outgoing) may have a frame; asking makes it forget, so all
+    /// have to be taken out then.
+    #[inline]
+    pub(crate) fn has_outgoing(&self) -> bool {
+        self.fresh.load(Relaxed) && self.fresh.swap(false, SeqCst)
     }
 
     /// The next frame, in the order of sending.

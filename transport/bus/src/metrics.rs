@@ -6,6 +6,7 @@ use std::time::Duration;
 use ringseal_auth::{HandshakeResult, Leniency};
 use ringseal_wire::ReplicaId;
 
+use crate::admission::Lane;
 use crate::error::Reason;
 
 /// A number with a single writer: bumping it is a load and a store, never a locked instruction.
@@ -63,6 +64,58 @@ impl Role {
     }
 }
 
+/// Why a newcomer had to go before its handshake was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Eviction {
+    /// Its lane was full.
+    Room,
+    /// The process was about to run out of descriptors.
+    Descriptors,
+}
+
+impl Eviction {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Room, Self::Descriptors];
+
+    /// The word that logs and metrics carry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Room => "room",
+            Self::Descriptors => "descriptors",
+        }
+    }
+}
+
+/// What a Hello has shown of its sender's membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tag {
+    /// A member has made the tag for this Hello, just now.
+    Fresh,
+    /// A member has made the tag, but it was seen already, or its time is too far from ours.
+    Stale,
+    /// No secret of ours has made the tag.
+    Wrong,
+    /// There is none, or we hold no secret.
+    Absent,
+}
+
+impl Tag {
+    /// Every finding, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Fresh, Self::Stale, Self::Wrong, Self::Absent];
+
+    /// The word that metrics carry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Wrong => "wrong",
+            Self::Absent => "absent",
+        }
+    }
+}
+
 /// Upper bounds of the handshake-time histogram's buckets, in seconds; a last bucket has none.
 pub const HANDSHAKE_BUCKETS: [f64; 8] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
@@ -76,6 +129,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) handshake_buckets: [Counter; HANDSHAKE_BUCKETS.len() + 1],
     pub(crate) handshake_micros: Counter,
     pub(crate) preauth: Counter,
+    pub(crate) evictions: [[Counter; Eviction::ALL.len()]; Lane::ALL.len()],
+    pub(crate) tags: [Counter; Tag::ALL.len()],
     pub(crate) frames_in: Counter,
     pub(crate) frames_out: Counter,
     pub(crate) bytes_in: Counter,
@@ -139,6 +194,11 @@ pub struct Metrics {
     pub paused_links: u64,
     /// Connections that have been accepted and have not finished their handshake.
     pub preauth_connections: u64,
+    /// Newcomers that had to go before their handshake was done, by lane and reason; every pair is
+    /// present.
+    pub evictions: Vec<(Lane, Eviction, u64)>,
+    /// First frames by what they have shown of their sender's membership; every finding is present.
+    pub hello_tags: Vec<(Tag, u64)>,
     /// Handshakes that ended, by role and result; every pair is present.
     pub handshakes: Vec<(Role, HandshakeResult, u64)>,
     /// How long handshakes took, whatever their result.
@@ -177,6 +237,20 @@ impl Metrics {
     pub fn handshakes(&self, role: Role, result: HandshakeResult) -> u64 {
         let of = self.handshakes.iter().find(|(r, e, _)| (*r, *e) == (role, result));
         of.map_or(0, |(_, _, count)| *count)
+    }
+
+    /// How many newcomers had to leave `lane` for `reason`.
+    #[must_use]
+    pub fn evictions(&self, lane: Lane, reason: Eviction) -> u64 {
+        let of = self.evictions.iter().find(|(l, r, _)| (*l, *r) == (lane, reason));
+        of.map_or(0, |(_, _, count)| *count)
+    }
+
+    /// How many first frames have shown `tag`.
+    #[must_use]
+    pub fn hello_tags(&self, tag: Tag) -> u64 {
+        let of = self.hello_tags.iter().find(|(t, _)| *t == tag);
+        of.map_or(0, |(_, count)| *count)
     }
 
     /// How many accepted frames were lost to links that ended for `reason`.

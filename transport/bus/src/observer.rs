@@ -116,7 +116,7 @@ impl Shared {
     /// Tells what a reload has changed. An address that changed is a replica that left and joined.
     pub(crate) fn observe_reload(&self, before: &Settings, now: &Settings) {
         self.observe(Event::Reloaded { policy: now.policy() });
-        let (old, new) = (before.keys(), now.keys());
+        let (old, new) = (before.key_ids(), now.key_ids());
         if old != new {
             let previous = new.1 != KeyId::NONE;
             self.observe(Event::KeysChanged { current: old.0 != new.0, previous });

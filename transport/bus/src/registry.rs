@@ -9,21 +9,24 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
+use ringseal_auth::tag::{Freshness, TagClock};
 use ringseal_auth::{HandshakeResult, Leniency};
 use ringseal_wire::{Frame, ReplicaId};
 
+use crate::admission::Lane;
 use crate::config::{Config, ConfigError};
 use crate::environment::Environment;
 use crate::error::{Reason, SendErrorKind};
 use crate::mesh::{Control, Mailbox};
 use crate::metrics::{
-    Counter, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, ShardMetrics,
+    Counter, Eviction, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, ShardMetrics, Tag,
 };
 use crate::observer::Observer;
 use crate::owner::{Owner, State};
 use crate::roster::Address;
 use crate::settings::Settings;
 use crate::slot::Slot;
+use crate::sources::Sources;
 
 /// The state that every shard and handle of one bus shares.
 #[derive(Debug)]
@@ -38,6 +41,12 @@ pub(crate) struct Shared {
     /// What a reload cannot change.
     fixed: Fixed,
     max_message_size: AtomicUsize,
+    /// The newest tag of every replica, for all shards.
+    pub(crate) freshness: Freshness,
+    /// The times in our own tags.
+    pub(crate) tag_clock: TagClock,
+    /// Where replicas connect from.
+    pub(crate) sources: Sources,
     slots: Box<[Slot]>,
     incarnations: AtomicU64,
     placement: Mutex<Placement>,
@@ -59,14 +68,21 @@ struct Fixed {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, shards: usize, local_addr: SocketAddr) -> Self {
-        let now_ms = config.environment.unix_ms();
+    pub(crate) fn new(
+        config: Config,
+        shards: usize,
+        local_addr: SocketAddr,
+        started_ms: u64,
+    ) -> Self {
         let slot = |id| {
             let id = ReplicaId::new(id);
             let member = id != config.replica && config.roster.contains(id);
-            Slot::new(&config.limits, member, now_ms)
+            Slot::new(&config.limits, member, started_ms)
         };
         Self {
+            freshness: Freshness::new(started_ms),
+            tag_clock: TagClock::new(),
+            sources: Sources::new(config.replica, &config.roster),
             slots: (0..=u8::MAX).map(slot).collect(),
             replica: config.replica,
             environment: config.environment.clone(),
@@ -87,7 +103,7 @@ impl Shared {
             placement: Mutex::new(Placement::new(shards)),
             stopping: AtomicBool::new(false),
             backpressure: AtomicU64::new(0),
-            last_leniency_ms: AtomicU64::new(now_ms),
+            last_leniency_ms: AtomicU64::new(started_ms),
             last_lenient: AtomicU16::new(0),
         }
     }
@@ -108,6 +124,7 @@ impl Shared {
         let limits = config.limits;
         self.safe_after_ms.store(config.safe_after.as_millis() as u64, Relaxed);
         self.max_message_size.store(limits.max_message_size as usize, Relaxed);
+        self.sources.set_roster(&config.roster);
         let next = Arc::new(Settings::new(config, Some(&settings)));
         let before = std::mem::replace(&mut *settings, next.clone());
         for (id, slot) in (0..=u8::MAX).map(ReplicaId::new).zip(&self.slots) {
@@ -277,6 +294,15 @@ impl Shared {
         let soft = |leniency: Leniency| {
             (leniency, self.metrics.iter().map(|m| m.soft[leniency as usize].get()).sum())
         };
+        let mut evictions = Vec::new();
+        for lane in Lane::ALL {
+            for reason in Eviction::ALL {
+                let counts = self.metrics.iter().map(|m| &m.evictions[lane as usize]);
+                let count = counts.map(|reasons| reasons[reason as usize].get()).sum();
+                evictions.push((lane, reason, count));
+            }
+        }
+        let tags = |tag: Tag| (tag, self.metrics.iter().map(|m| m.tags[tag as usize].get()).sum());
         let mut handshake_seconds =
             HandshakeTimes { sum: sum(|m| &m.handshake_micros) as f64 / 1e6, ..Default::default() };
         for shard in &self.metrics {
@@ -291,6 +317,8 @@ impl Shared {
             links_up: sum(|m| &m.links_up),
             paused_links: sum(|m| &m.paused),
             preauth_connections: sum(|m| &m.preauth),
+            evictions,
+            hello_tags: Tag::ALL.map(tags).to_vec(),
             handshakes,
             handshake_seconds,
             frames_in: sum(|m| &m.frames_in),

@@ -1,6 +1,6 @@
 //! What a reload can change while the bus runs: an immutable snapshot that handshakes take whole.
 
-use ringseal_auth::{Identity, Policy, Which};
+use ringseal_auth::{Identity, KeyRing, Policy, Which};
 use ringseal_wire::{ClusterId, ReplicaId};
 
 use crate::config::{Auth, Config, Limits, RetiredLinks};
@@ -61,12 +61,20 @@ impl Settings {
         Identity::new(self.cluster, self.replica, self.auth.as_auth())
     }
 
+    /// The secrets that we hold, if authentication is on.
+    pub(crate) fn keys(&self) -> Option<&KeyRing> {
+        match &self.auth {
+            Auth::Off => None,
+            Auth::On { keys, .. } => Some(keys),
+        }
+    }
+
     pub(crate) fn policy(&self) -> Policy {
         self.auth.as_auth().policy()
     }
 
     /// The current secret and the previous one.
-    pub(crate) fn keys(&self) -> (KeyId, KeyId) {
+    pub(crate) fn key_ids(&self) -> (KeyId, KeyId) {
         (self.current, self.previous)
     }
 
@@ -107,7 +115,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use ringseal_auth::{Enforcement, KeyRing, Secret, Transcript};
+    use ringseal_auth::{Enforcement, Secret, Transcript};
 
     use super::*;
 

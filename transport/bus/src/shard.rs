@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::mem;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,15 +18,16 @@ use crate::connector::{self, Signal};
 use crate::error::{Reason, SendError};
 use crate::handler::Handler;
 use crate::handoff::Handoff;
-use crate::link::{self, LinkState, Scratch};
+use crate::link::{self, LinkState};
 use crate::listener;
 use crate::mesh::{Control, Mailbox, Outgoing};
 use crate::metrics::{Role, ShardMetrics};
 use crate::observer::Observed;
 use crate::owner::Owner;
 use crate::registry::Shared;
-use crate::runtime::{self, Beat, Listener, Stream, Task};
+use crate::runtime::{self, Beat, Listener, Scratch, Stream, Task, Watch};
 use crate::settings::Settings;
+use crate::sources;
 
 /// How often a shard looks at what nothing wakes it for. It bounds what a lost wake-up can cost.
 const TICK: Duration = Duration::from_millis(10);
@@ -45,7 +46,7 @@ const INSPECTION: Duration = Duration::from_secs(1);
 pub struct Shard {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) listener: OwnedFd,
+    pub(crate) port: (Listener, Watch),
 }
 
 impl Shard {
@@ -58,13 +59,15 @@ impl Shard {
     /// Runs the shard until the bus is shut down. Must be awaited inside a glommio executor; the
     /// shard's tasks live there until this returns.
     pub async fn run(self, handler: impl Handler) {
-        let Self { index, shared, listener } = self;
+        let Self { index, shared, port: (listener, watch) } = self;
         let _beat = Beat::of_this_executor().await;
         let handler = RefCell::new(Observed::new(handler, shared.clone()));
-        let core = Rc::new(Core { local: Local::new(index, shared), handler });
+        let core = Rc::new(Core { local: Local::new(index, shared, watch), handler });
         let ticker = runtime::spawn(tick(core.clone()));
-        let listener = Listener::adopt(listener);
         let mut tasks = vec![runtime::spawn(listener::run(core.clone(), listener))];
+        if index == 0 {
+            tasks.push(runtime::spawn(sources::run(core.local.shared.clone())));
+        }
         core.dial_roster();
 
         let deadline = core.serve().await;
@@ -81,6 +84,26 @@ impl Shard {
     }
 }
 
+/// Runs shards on the calling thread, which spins for `spin` before it sleeps, until their buses are
+/// shut down. Shards of several buses may share a thread, as those of a whole cluster in a test do.
+///
+/// # Errors
+///
+/// The kernel's, when it does not permit io_uring; no shard has run then.
+pub fn run_here<H: Handler>(
+    shards: impl IntoIterator<Item = (Shard, H)>,
+    spin: Duration,
+) -> io::Result<()> {
+    let shards: Vec<_> = shards.into_iter().collect();
+    runtime::run_here(spin, async {
+        let run = |(shard, handler): (Shard, H)| runtime::spawn(shard.run(handler));
+        let tasks: Vec<_> = shards.into_iter().map(run).collect();
+        for task in tasks {
+            task.finish().await;
+        }
+    })
+}
+
 /// What all tasks of a shard share, whatever its handler is.
 #[derive(Debug)]
 pub(crate) struct Local {
@@ -89,6 +112,7 @@ pub(crate) struct Local {
     pub(crate) buffers: RefCell<Buffers>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) admission: RefCell<Admission>,
+    pub(crate) watch: Watch,
     connectors: RefCell<BTreeMap<ReplicaId, Connector>>,
     renewal: RefCell<Option<Task<()>>>,
     /// The policy that our links were made or looked at under.
@@ -110,7 +134,7 @@ pub(crate) struct Core<H> {
 }
 
 impl Local {
-    fn new(shard: usize, shared: Arc<Shared>) -> Self {
+    fn new(shard: usize, shared: Arc<Shared>, watch: Watch) -> Self {
         let settings = shared.settings();
         let limits = settings.limits;
         Self {
@@ -118,6 +142,7 @@ impl Local {
             buffers: RefCell::new(Buffers::new(limits.receive_budget)),
             scratch: RefCell::new(Scratch::new()),
             admission: RefCell::new(Admission::new(limits.preauth_connections)),
+            watch,
             connectors: RefCell::default(),
             renewal: RefCell::default(),
             policy: Cell::new(settings.policy()),
@@ -139,7 +164,7 @@ impl Local {
     }
 
     pub(crate) fn show_waiting(&self) {
-        self.metrics().preauth.set(self.admission.borrow().len() as u64);
+        self.metrics().preauth.set(self.admission.borrow().lanes.len() as u64);
     }
 
     fn mailbox(&self) -> &Mailbox {
@@ -164,7 +189,15 @@ impl Local {
     }
 
     /// Moves the frames that have come by mailbox to their outboxes.
+    #[inline]
     pub(crate) fn take_outgoing(&self) {
+        if self.mailbox().has_outgoing() {
+            self.take_all_outgoing();
+        }
+    }
+
+    #[cold]
+    fn take_all_outgoing(&self) {
         while let Some(outgoing) = self.mailbox().next_outgoing() {
             self.enqueue(outgoing);
         }
@@ -294,7 +327,7 @@ impl<H: Handler> Core<H> {
         let local = &self.local;
         let settings = local.shared.settings();
         local.buffers.borrow_mut().set_budget(settings.limits.receive_budget);
-        local.admission.borrow_mut().set_capacity(settings.limits.preauth_connections);
+        local.admission.borrow_mut().lanes.set_capacity(settings.limits.preauth_connections);
         let policy = settings.policy();
         let began = local.policy.replace(policy) == Policy::Off;
         local.each_link(|link| {
@@ -369,9 +402,11 @@ async fn tick<H: Handler>(core: Rc<Core<H>>) {
         runtime::sleep(TICK).await;
         core.local.mailbox().nudge();
         core.local.each_link(LinkState::tick);
+        listener::expire(&core).await;
         if inspected.elapsed() >= INSPECTION {
             inspected = Instant::now();
             core.local.each_link(LinkState::look_for_life);
+            listener::sum_up(&core.local);
             core.local.buffers.borrow_mut().trim();
         }
     }

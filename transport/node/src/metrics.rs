@@ -79,6 +79,12 @@ impl Snapshot {
             "Connections that have not finished their handshake",
             m.preauth_connections,
         )?;
+        let evictions = m.evictions.iter().map(|(lane, reason, count)| {
+            ([("lane", lane.as_str()), ("reason", reason.as_str())], *count)
+        });
+        to.counters("evictions", "Connections that had to go before their handshake", evictions)?;
+        let tags = m.hello_tags.iter().map(|(tag, count)| ([("tag", tag.as_str())], *count));
+        to.counters("hello_tags", "First frames by what they show of membership", tags)?;
         to.counter("reconnects", "Dials after the first one to each peer", m.reconnects)?;
         let soft =
             m.soft_admissions.iter().map(|(reason, count)| ([("reason", reason.as_str())], *count));
@@ -171,7 +177,7 @@ fn encode_times(mut encoder: MetricEncoder<'_>, times: &HandshakeTimes) -> Resul
 #[cfg(test)]
 mod tests {
     use ringseal::auth::Leniency;
-    use ringseal::{HandshakeResult, Reason, Role};
+    use ringseal::{Eviction, HandshakeResult, Lane, Reason, Role, Tag};
 
     use super::*;
 
@@ -197,6 +203,8 @@ mod tests {
         metrics.soft_admissions = vec![(Leniency::MacMismatch, 15)];
         metrics.safe_to_enforce = true;
         metrics.paused_links = 16;
+        metrics.evictions = vec![(Lane::Other, Eviction::Room, 17)];
+        metrics.hello_tags = vec![(Tag::Fresh, 18)];
         metrics
     }
 
@@ -226,6 +234,8 @@ mod tests {
             "ringseal_soft_admissions_total{reason=\"mac_mismatch\"} 15",
             "ringseal_safe_to_enforce 1",
             "ringseal_paused_links 16",
+            "ringseal_evictions_total{lane=\"other\",reason=\"room\"} 17",
+            "ringseal_hello_tags_total{tag=\"fresh\"} 18",
         ];
         for line in lines {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -16,7 +16,7 @@ use crate::owner::{Owner, State};
 use crate::shard::Local;
 use crate::slot::Slot;
 
-pub(crate) use outbox::{Outbox, Scratch};
+pub(crate) use outbox::Outbox;
 pub(crate) use task::run;
 
 /// What a shard's tasks share of one link. The link's own task alone touches its socket.

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use ringseal_wire::{Deframer, Frame, SizeError};
 
-use crate::buffers::{BUFFER, Buffers};
+use crate::buffers::{BUFFER, Buffers, LARGE_BUFFER};
 use crate::runtime::Stream;
 
 /// A read with less room than this is not worth its system call.
@@ -17,6 +17,10 @@ pub(super) struct Reader {
     deframer: Deframer,
     /// The full size of the deframer's present buffer.
     capacity: usize,
+    /// The size that the next buffer should have.
+    wanted: usize,
+    /// Whether nothing has been read since [`rest`](Self::rest) was last called.
+    idle: bool,
 }
 
 /// What a read brought.
@@ -37,7 +41,7 @@ impl Reader {
         let mut buffer = bytes::BytesMut::zeroed(early.len());
         buffer.copy_from_slice(early);
         *deframer.buffer_mut() = buffer;
-        Self { deframer, capacity: early.len() }
+        Self { deframer, capacity: early.len(), wanted: BUFFER, idle: false }
     }
 
     /// The next frame that has arrived whole.
@@ -53,16 +57,33 @@ impl Reader {
         stream: &mut Stream,
         buffers: &mut Buffers,
     ) -> Poll<io::Result<Read>> {
+        ready!(stream.poll_readable(cx));
         if !self.make_room(buffers) {
             return Poll::Ready(Ok(Read::Starved));
         }
-        Poll::Ready(Ok(match ready!(stream.poll_fill(cx, self.deframer.buffer_mut()))? {
-            0 => Read::End,
-            count => Read::Bytes(count),
-        }))
+        let buffer = self.deframer.buffer_mut();
+        let room = buffer.capacity() - buffer.len();
+        let count = ready!(stream.poll_fill(cx, buffer))?;
+        self.idle = false;
+        // Whoever fills its buffer has more to say than fits; a larger one saves calls and the moving
+        // of frames that are cut in two.
+        if count == room {
+            self.wanted = LARGE_BUFFER;
+        } else if count < BUFFER / 4 {
+            self.wanted = BUFFER;
+        }
+        Poll::Ready(Ok(if count == 0 { Read::End } else { Read::Bytes(count) }))
     }
 
-    /// Returns the buffer; nothing can be read afterwards.
+    /// Gives the buffer back if nothing has been read since the last call, nor is under way.
+    pub(super) fn rest(&mut self, buffers: &mut Buffers) {
+        if self.idle && self.deframer.is_empty() {
+            self.close(buffers);
+        }
+        self.idle = true;
+    }
+
+    /// Gives the buffer back, and what is in it.
     pub(super) fn close(&mut self, buffers: &mut Buffers) {
         let old = self.deframer.swap_buffer(bytes::BytesMut::new());
         buffers.retire(old, self.capacity);
@@ -75,11 +96,11 @@ impl Reader {
         let started = self.deframer.buffered();
         // A bad size ends the link before it gets here.
         let missing = self.deframer.missing().unwrap_or(0);
-        let wanted = (started + missing).max(BUFFER);
+        let wanted = (started + missing).max(self.wanted);
         let buffer = self.deframer.buffer_mut();
         let room = buffer.capacity() - buffer.len();
-        // A large frame's own buffer ends with the frame, so its last read may be a small one.
-        let enough = if self.capacity > BUFFER { missing } else { missing.max(LEAST_READ) };
+        // A huge frame's own buffer ends with the frame, so its last read may be a small one.
+        let enough = if self.capacity > LARGE_BUFFER { missing } else { missing.max(LEAST_READ) };
         if room >= enough {
             return true;
         }

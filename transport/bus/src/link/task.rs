@@ -175,6 +175,7 @@ impl<H: Handler> LinkTask<'_, H> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Next, Reason> {
         self.core.local.take_outgoing();
         if self.state.check.take() {
+            self.reader.rest(&mut self.core.local.buffers.borrow_mut());
             self.check_life()?;
         }
         if let Some((reason, deadline)) = self.state.ending.get() {
@@ -244,7 +245,9 @@ impl<H: Handler> LinkTask<'_, H> {
             let written = {
                 let outbox = self.state.outbox.borrow();
                 let mut scratch = local.scratch.borrow_mut();
-                outbox.gather(&mut scratch, |slices, _| self.stream.poll_write(cx, slices))
+                let mut batch = scratch.batch();
+                outbox.gather(&mut batch);
+                self.stream.poll_write(cx, &batch)
             };
             let written = match written {
                 Poll::Ready(Ok(written)) => written,

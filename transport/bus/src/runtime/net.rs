@@ -1,10 +1,10 @@
 //! Sockets that belong to one executor.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::io;
+use std::mem::{self, MaybeUninit};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::slice;
 use std::task::{Context, Poll, ready};
@@ -12,23 +12,40 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_io::{AsyncRead, AsyncWrite};
-use glommio::net::{TcpListener, TcpStream};
-use socket2::{SockRef, TcpKeepalive};
+use glommio::net::TcpStream;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
+use super::batch::Batch;
 use super::info::{self, Liveness};
+use super::ring::{self, Watched};
 
 /// A TCP connection whose readiness this executor watches.
 ///
 /// It can leave: [`lend`](Stream::lend) turns it into a plain descriptor that another executor
 /// [`adopt`](Stream::adopt)s. Dropping it closes the connection.
 #[derive(Debug)]
-pub(crate) struct Stream(TcpStream);
+pub(crate) struct Stream(Io);
+
+#[derive(Debug)]
+enum Io {
+    Ring {
+        socket: Watched,
+        /// Whether the last read has taken all there was, so that the next one waits first.
+        drained: bool,
+    },
+    Hosted(TcpStream),
+}
 
 impl Stream {
     /// Takes over a connected TCP socket. Must be called on an executor.
     pub(crate) fn adopt(fd: OwnedFd) -> Self {
-        // SAFETY: `fd` is open and, being consumed here, owned by nobody else.
-        Self(unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) })
+        Self(match ring::current() {
+            Some(driver) => Io::Ring { socket: Watched::new(driver, fd), drained: false },
+            // SAFETY: `fd` is open and, being consumed here, owned by nobody else.
+            None => Io::Hosted(unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) }),
+        })
     }
 
     /// Gives up the connection as a descriptor that any executor can adopt. What the peer sent and
@@ -54,10 +71,22 @@ impl Stream {
         // bytes are initialised: every receive buffer is zeroed when it is made (`Buffers::make`)
         // and never grows afterwards.
         let spare = unsafe { slice::from_raw_parts_mut(spare.as_mut_ptr().cast(), spare.len()) };
-        let read = ready!(Pin::new(&mut self.0).poll_read(cx, spare))?;
+        let read = ready!(self.poll_read(cx, spare))?;
         // SAFETY: the read has filled `read` bytes of the spare capacity.
         unsafe { buffer.set_len(buffer.len() + read) };
         Poll::Ready(Ok(read))
+    }
+
+    /// Completes when there may be something to read, so that nobody holds a buffer while waiting for
+    /// that.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Io::Ring { socket, drained } = &mut self.0
+            && *drained
+        {
+            ready!(socket.poll_readable(cx));
+            *drained = false;
+        }
+        Poll::Ready(())
     }
 
     /// Reads until `bytes[*filled..]` is full, and not a byte more.
@@ -72,7 +101,7 @@ impl Stream {
     ) -> io::Result<()> {
         while *filled < bytes.len() {
             let rest = &mut bytes[*filled..];
-            match poll_fn(|cx| Pin::new(&mut self.0).poll_read(cx, rest)).await? {
+            match poll_fn(|cx| self.poll_read(cx, rest)).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => *filled += read,
             }
@@ -80,43 +109,79 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes a batch in one system call. When the socket is full, the task is woken once it has
-    /// room.
+    fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_readable(cx));
+            let (socket, drained) = match &mut self.0 {
+                Io::Ring { socket, drained } => (socket, drained),
+                Io::Hosted(stream) => return Pin::new(stream).poll_read(cx, bytes),
+            };
+            match rustix::net::recv(&*socket, &mut *bytes, RecvFlags::DONTWAIT) {
+                Ok((_, read)) => {
+                    // What comes after a short read is news, and so is the peer's end.
+                    *drained = read < bytes.len();
+                    return Poll::Ready(Ok(read));
+                }
+                Err(Errno::WOULDBLOCK) => *drained = true,
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Writes a batch, or its beginning, in one system call. When the socket is full, the task is
+    /// woken once it has room.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
-        batch: &[IoSlice<'_>],
+        batch: &Batch<'_>,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            match self
-                .socket()
-                .send_vectored_with_flags(batch, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-            {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
-            }
-        }
-        // The runtime registers interest only from within a write of its own.
-        let first = batch.iter().find(|slice| !slice.is_empty());
-        Pin::new(&mut self.0).poll_write(cx, first.map_or(&[], |slice| slice))
+        let slices = batch.slices();
+        let send = |socket: BorrowedFd<'_>| {
+            // SAFETY: zeros are an empty message.
+            let mut message: libc::msghdr = unsafe { mem::zeroed() };
+            message.msg_iov = slices.as_ptr().cast_mut();
+            message.msg_iovlen = slices.len() as _;
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+            // SAFETY: the message points to slices of memory that the batch borrows, and the kernel
+            // only reads them.
+            let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+            usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        };
+        self.poll_send(cx, batch.first(), send)
     }
 
     /// Writes all of `bytes`.
     pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         while !bytes.is_empty() {
-            let written = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(bytes)])).await?;
+            let send = |socket: BorrowedFd<'_>| Ok(rustix::net::send(socket, bytes, flags)?);
+            let written = poll_fn(|cx| self.poll_send(cx, bytes, send)).await?;
             bytes = &bytes[written..];
         }
         Ok(())
     }
 
-    /// Sends what a link needs of its socket: no delay, and probes that notice a silent death.
-    pub(crate) fn configure(&self) -> io::Result<()> {
-        let second = Duration::from_secs(1);
-        let keepalive = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(3);
-        self.socket().set_tcp_nodelay(true)?;
-        self.socket().set_tcp_keepalive(&keepalive)
+    /// Calls `send`, which must not block, when the socket has room. `first` is the beginning of what
+    /// it sends.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        send: impl Fn(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match send(self.as_fd()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                done => return Poll::Ready(done),
+            }
+            match &mut self.0 {
+                Io::Ring { socket, .. } => ready!(socket.poll_writable(cx)),
+                // glommio registers interest only from within a write of its own.
+                Io::Hosted(stream) => return Pin::new(stream).poll_write(cx, first),
+            }
+        }
     }
 
     /// Ends our direction; the peer reads what is on its way and then the end.
@@ -132,13 +197,7 @@ impl Stream {
     /// Throws away what has arrived, so that closing sends an end and not a reset, which could
     /// overtake our last words.
     pub(crate) fn discard_input(&self) {
-        let mut sink = [MaybeUninit::uninit(); 4096];
-        for _ in 0..16 {
-            match self.socket().recv_with_flags(&mut sink, libc::MSG_DONTWAIT) {
-                Ok(read) if read > 0 => {}
-                _ => return,
-            }
-        }
+        discard_input(&self.socket());
     }
 
     /// What the kernel knows about the peer's life.
@@ -172,44 +231,36 @@ impl Stream {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open for as long as `self` is.
-        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+        match &self.0 {
+            Io::Ring { socket, .. } => socket.as_fd(),
+            // SAFETY: the descriptor is open for as long as `self` is.
+            Io::Hosted(stream) => unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) },
+        }
     }
 }
 
-/// A listening socket that this executor accepts from.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    listener: TcpListener,
-    /// The listener's descriptor, which it does not show.
-    fd: RawFd,
+/// Sets what a link needs of its socket: no delay, and probes that notice a silent death. A listening
+/// socket hands it on to those that it accepts.
+///
+/// # Errors
+///
+/// The kernel's.
+pub(crate) fn configure(socket: &impl AsFd) -> io::Result<()> {
+    let second = Duration::from_secs(1);
+    let keepalive = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(3);
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive)
 }
 
-impl Listener {
-    /// Takes over a listening TCP socket. Must be called on an executor.
-    pub(crate) fn adopt(fd: OwnedFd) -> Self {
-        let fd = fd.into_raw_fd();
-        // SAFETY: `fd` is open and, having been given up here, owned by nobody else.
-        Self { listener: unsafe { TcpListener::from_raw_fd(fd) }, fd }
-    }
-
-    /// Waits for a connection.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's, such as having no descriptor left; the listener stays good.
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
-        Ok(Stream(self.listener.shared_accept().await?.bind_to_executor()))
-    }
-}
-
-/// Stops listening at once. The ring may still be accepting, which would keep the socket, and with it
-/// the port, until the ring is looked at again.
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // SAFETY: `listener` owns the descriptor and is dropped after this.
-        let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
-        let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+/// Throws away what has arrived, up to a bound.
+pub(super) fn discard_input(socket: &Socket) {
+    let mut sink = [MaybeUninit::uninit(); 4096];
+    for _ in 0..16 {
+        match socket.recv_with_flags(&mut sink, libc::MSG_DONTWAIT) {
+            Ok(read) if read > 0 => {}
+            _ => return,
+        }
     }
 }
 
@@ -219,6 +270,24 @@ impl Drop for Listener {
 ///
 /// The kernel's, or [`TimedOut`](io::ErrorKind::TimedOut).
 pub(crate) async fn connect(address: SocketAddr, deadline: Instant) -> io::Result<Stream> {
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    Ok(Stream(TcpStream::connect_timeout(address, left).await?))
+    let Some(driver) = ring::current() else {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = left.max(Duration::from_millis(1));
+        let stream = Stream(Io::Hosted(TcpStream::connect_timeout(address, left).await?));
+        configure(&stream)?;
+        return Ok(stream);
+    };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    configure(&socket)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        connected => connected?,
+    }
+    let socket = Watched::new(driver, socket.into());
+    let connected = super::until(deadline, poll_fn(|cx| socket.poll_writable(cx))).await;
+    connected.ok_or(io::ErrorKind::TimedOut)?;
+    match SockRef::from(&socket).take_error()? {
+        Some(error) => Err(error),
+        None => Ok(Stream(Io::Ring { socket, drained: false })),
+    }
 }

@@ -1,4 +1,4 @@
-//! A pulse that executors feel from outside.
+//! A pulse that glommio's executors feel from outside.
 //!
 //! glommio parks although tasks could run when its preempt timer fires right before it turns to them,
 //! which happens when the kernel takes the thread off its core at that point. A timer of the executor's
@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
+
+use super::ring;
 
 /// How often executors feel it: the longest that one can sleep over something to do.
 const PERIOD: Duration = Duration::from_millis(20);
@@ -29,7 +31,7 @@ pub(crate) struct Beat(u64);
 
 impl Beat {
     /// Has `waker`, of any task, finished or not, woken regularly.
-    pub(super) fn of(waker: Waker) -> Self {
+    fn of(waker: Waker) -> Self {
         let mut pulse = lock();
         let number = pulse.next;
         pulse.next += 1;
@@ -44,9 +46,12 @@ impl Beat {
         Self(number)
     }
 
-    /// The same for the executor of the calling task.
-    pub(crate) async fn of_this_executor() -> Self {
-        poll_fn(|cx| Poll::Ready(Self::of(cx.waker().clone()))).await
+    /// The same for the calling task, if its executor is one of glommio's.
+    pub(crate) async fn of_this_executor() -> Option<Self> {
+        if ring::current().is_some() {
+            return None;
+        }
+        poll_fn(|cx| Poll::Ready(Some(Self::of(cx.waker().clone())))).await
     }
 }
 

@@ -225,7 +225,7 @@ fn limits_out_of_range_are_shown_as_they_were_written() {
         ("handshake_grace = \"1ms\"", "10ms to 3600s"),
         ("hello_grace = \"11s\"", "10ms to 10s"),
         ("reconnect_period = \"2h\"", "10ms to 3600s"),
-        ("preauth_connections = 0", "1 to 65536"),
+        ("preauth_connections = 3", "4 to 65536"),
         ("shards = 1025", "0 to 1024"),
         ("spin = \"2s\"", "0ns to 1s"),
     ] {
