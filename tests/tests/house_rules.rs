@@ -263,8 +263,8 @@ fn the_node_has_every_documented_name() {
         "ringseal_reads_total",
         "ringseal_paused_links",
     ];
-    const PATHS: [&str; 4] = ["/health", "/health/ready", "/metrics", "/peers"];
-    const COMMANDS: [&str; 5] = ["Demo", "Node", "Check", "Keygen", "Probe"];
+    const PATHS: [&str; 5] = ["/", "/health", "/health/ready", "/metrics", "/peers"];
+    const COMMANDS: [&str; 7] = ["Demo", "Node", "Check", "Keygen", "Probe", "Top", "Audit"];
     let sources = sources();
     let code = |path: &str| {
         let source = sources.iter().find(|source| source.path == path).expect("a source");

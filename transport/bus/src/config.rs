@@ -8,6 +8,7 @@ use ringseal_auth::{Enforcement, KeyRing, Transcript};
 use ringseal_wire::{ClusterId, DEFAULT_MAX_FRAME, HEADER_LEN, ReplicaId};
 
 use crate::environment::{Environment, System};
+use crate::observer::Observer;
 use crate::roster::{Address, Roster};
 
 /// Whether peers must prove that they hold the cluster's secret.
@@ -134,6 +135,7 @@ pub struct Config {
     pub(crate) cores: Vec<usize>,
     pub(crate) spin: Duration,
     pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Config {
@@ -167,6 +169,7 @@ impl Config {
             cores: Vec::new(),
             spin: Duration::ZERO,
             environment: Arc::new(System),
+            observer: None,
         })
     }
 
@@ -243,6 +246,14 @@ impl Config {
     #[must_use]
     pub fn with_environment(mut self, environment: Arc<dyn Environment>) -> Self {
         self.environment = environment;
+        self
+    }
+
+    /// Has an observer told who is let in, who is not, and what changes. A reload keeps the observer
+    /// that the bus was started with.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 

@@ -17,6 +17,7 @@ use crate::handshake::{self, Failure};
 use crate::metrics::Role;
 use crate::registry::Shared;
 use crate::resolver::Resolver;
+use crate::roster::Address;
 use crate::runtime::{self, Stream};
 use crate::settings::Settings;
 use crate::shard::Core;
@@ -86,6 +87,7 @@ pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, peer: ReplicaId, signal: 
         local.metrics().handshake(Role::Dialer, word, began.elapsed());
         match result {
             Ok(incarnation) => {
+                shared.slot(peer).handshakes.add(began.elapsed());
                 let up = Instant::now();
                 if signal.end_of(incarnation).await {
                     backoff = Backoff::new();
@@ -94,6 +96,8 @@ pub(crate) async fn run<H: Handler>(core: Rc<Core<H>>, peer: ReplicaId, signal: 
             }
             Err(failure) => {
                 shared.slot(peer).note_reason(LastReason::Handshake(failure.result));
+                let address = shared.settings().roster.get(peer).and_then(Address::socket);
+                shared.refused(Role::Dialer, Some(peer), address, failure.result.as_str());
                 tracing::info!(
                     peer = peer.get(),
                     shard = local.shard,

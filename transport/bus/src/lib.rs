@@ -50,6 +50,7 @@ mod link;
 mod listener;
 mod mesh;
 mod metrics;
+mod observer;
 mod owner;
 mod probe;
 mod registry;
@@ -66,7 +67,7 @@ pub use ringseal_auth as auth;
 pub use ringseal_wire as wire;
 
 pub use ringseal_auth::{
-    Enforcement, HandshakeResult, KeyRing, Leniency, Secret, SecretTooShort, Transcript,
+    Enforcement, HandshakeResult, KeyRing, Leniency, Policy, Secret, SecretTooShort, Transcript,
 };
 pub use ringseal_wire::{ClusterId, Command, Frame, Header, HeaderView, ReplicaId};
 
@@ -80,6 +81,7 @@ pub use link::Link;
 pub use metrics::{
     Eviction, HANDSHAKE_BUCKETS, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, Tag,
 };
+pub use observer::{Event, Observer};
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use roster::{Address, AddressError, Roster, RosterError};
 pub use shard::{Shard, run_here};

@@ -271,6 +271,8 @@ impl<H: Handler> World<Newcomer> for Doorkeeper<'_, H> {
         metrics.handshake(Role::Acceptor, HandshakeResult::Evicted, waited);
         metrics.evictions[lane as usize][self.reason as usize].add(1);
         let topic = Topic::Handshake(HandshakeResult::Evicted);
+        let from = Some(newcomer.from);
+        self.core.local.shared.refused(Role::Acceptor, None, from, topic.as_str());
         if let Some(suppressed) = self.log.line(lane, topic, self.now) {
             tracing::info!(
                 from = %newcomer.from,
@@ -303,6 +305,7 @@ async fn greet<H: Handler>(
     local.show_waiting();
     match result {
         Ok((stream, outcome)) => {
+            local.shared.slot(outcome.peer()).handshakes.add(came.elapsed());
             let key = settings.key_id(outcome.key());
             settle(&core, stream, (outcome, key), lane).await;
         }
@@ -344,6 +347,8 @@ async fn settle<H: Handler>(
             core.place(Handoff { socket, owner, outcome, key, dialed_by: None, early });
         }
         None => {
+            let (from, reason) = (stream.peer_addr(), Reason::Duplicate.as_str());
+            local.shared.refused(Role::Acceptor, Some(peer), from, reason);
             if let Some(suppressed) = may_log(local, lane, Topic::Duplicate) {
                 tracing::info!(
                     peer = peer.get(),
@@ -360,8 +365,9 @@ async fn settle<H: Handler>(
     }
 }
 
-/// Logs a failed handshake, unless there have been too many like it.
+/// Tells the observer of a failed handshake, and the log unless there have been too many like it.
 fn report(local: &Local, (lane, from): (Lane, SocketAddr), failure: &Failure) {
+    local.shared.refused(Role::Acceptor, failure.peer, Some(from), failure.result.as_str());
     if let Some(suppressed) = may_log(local, lane, Topic::Handshake(failure.result)) {
         tracing::info!(
             peer = failure.peer.map(ReplicaId::get),

@@ -148,10 +148,35 @@ pub(crate) struct ShardMetrics {
 impl ShardMetrics {
     pub(crate) fn handshake(&self, role: Role, result: HandshakeResult, took: Duration) {
         self.handshakes[role as usize][result as usize].add(1);
-        let seconds = took.as_secs_f64();
-        let bucket = HANDSHAKE_BUCKETS.iter().position(|bound| seconds <= *bound);
-        self.handshake_buckets[bucket.unwrap_or(HANDSHAKE_BUCKETS.len())].add(1);
+        self.handshake_buckets[bucket_of(took)].add(1);
         self.handshake_micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+fn bucket_of(took: Duration) -> usize {
+    let seconds = took.as_secs_f64();
+    let bucket = HANDSHAKE_BUCKETS.iter().position(|bound| seconds <= *bound);
+    bucket.unwrap_or(HANDSHAKE_BUCKETS.len())
+}
+
+/// A histogram of times that any shard may add to.
+#[derive(Debug, Default)]
+pub(crate) struct SharedTimes {
+    counts: [AtomicU64; HANDSHAKE_BUCKETS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl SharedTimes {
+    pub(crate) fn add(&self, took: Duration) {
+        self.counts[bucket_of(took)].fetch_add(1, Relaxed);
+        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> HandshakeTimes {
+        HandshakeTimes {
+            counts: std::array::from_fn(|bucket| self.counts[bucket].load(Relaxed)),
+            sum: self.micros.load(Relaxed) as f64 / 1e6,
+        }
     }
 }
 
@@ -246,7 +271,7 @@ pub struct HandshakeTimes {
 }
 
 /// One replica of the roster as this one sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PeerStatus {
     /// The replica's id.
@@ -269,6 +294,8 @@ pub struct PeerStatus {
     pub outbox: u32,
     /// Why the last link ended or the last handshake failed.
     pub last_reason: Option<&'static str>,
+    /// How long handshakes with it took that succeeded.
+    pub handshake_seconds: HandshakeTimes,
 }
 
 /// A link that is up.

@@ -21,6 +21,7 @@ use crate::mesh::{Control, Mailbox};
 use crate::metrics::{
     Counter, Eviction, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, ShardMetrics, Tag,
 };
+use crate::observer::Observer;
 use crate::owner::{Owner, State};
 use crate::roster::Address;
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ use crate::sources::Sources;
 pub(crate) struct Shared {
     pub(crate) replica: ReplicaId,
     pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) metrics: Box<[ShardMetrics]>,
@@ -84,6 +86,7 @@ impl Shared {
             slots: (0..=u8::MAX).map(slot).collect(),
             replica: config.replica,
             environment: config.environment.clone(),
+            observer: config.observer.clone(),
             fixed: Fixed {
                 listen: config.listen.clone(),
                 shards: config.shards,
@@ -122,12 +125,14 @@ impl Shared {
         self.safe_after_ms.store(config.safe_after.as_millis() as u64, Relaxed);
         self.max_message_size.store(limits.max_message_size as usize, Relaxed);
         self.sources.set_roster(&config.roster);
-        *settings = Arc::new(Settings::new(config, Some(&settings)));
+        let next = Arc::new(Settings::new(config, Some(&settings)));
+        let before = std::mem::replace(&mut *settings, next.clone());
         for (id, slot) in (0..=u8::MAX).map(ReplicaId::new).zip(&self.slots) {
             slot.credit.set_limits(&limits);
             slot.member.store(id != self.replica && settings.roster.contains(id), SeqCst);
         }
         drop(settings);
+        self.observe_reload(&before, &next);
         self.mailboxes.iter().for_each(|mailbox| mailbox.tell(Control::Reload));
         Ok(())
     }
@@ -264,6 +269,7 @@ impl Shared {
                 bytes_out: slot.bytes_out.get(),
                 outbox: slot.credit.frames(),
                 last_reason: slot.last_reason(),
+                handshake_seconds: slot.handshakes.get(),
             }
         };
         let settings = self.settings();

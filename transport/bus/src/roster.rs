@@ -50,6 +50,17 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// The address itself, unless it is a name.
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket(socket) => Some(*socket),
+            Self::Name { .. } => None,
+        }
+    }
+}
+
 impl From<SocketAddr> for Address {
     fn from(socket: SocketAddr) -> Self {
         Self::Socket(socket)

@@ -73,6 +73,11 @@ impl Settings {
         self.auth.as_auth().policy()
     }
 
+    /// The current secret and the previous one.
+    pub(crate) fn key_ids(&self) -> (KeyId, KeyId) {
+        (self.current, self.previous)
+    }
+
     /// Which secret a peer has proven to hold.
     pub(crate) fn key_id(&self, which: Option<Which>) -> KeyId {
         match which {

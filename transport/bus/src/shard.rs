@@ -22,6 +22,7 @@ use crate::link::{self, LinkState};
 use crate::listener;
 use crate::mesh::{Control, Mailbox, Outgoing};
 use crate::metrics::{Role, ShardMetrics};
+use crate::observer::Observed;
 use crate::owner::Owner;
 use crate::registry::Shared;
 use crate::runtime::{self, Beat, Listener, Scratch, Stream, Task, Watch};
@@ -60,10 +61,8 @@ impl Shard {
     pub async fn run(self, handler: impl Handler) {
         let Self { index, shared, port: (listener, watch) } = self;
         let _beat = Beat::of_this_executor().await;
-        let core = Rc::new(Core {
-            local: Local::new(index, shared, watch),
-            handler: RefCell::new(handler),
-        });
+        let handler = RefCell::new(Observed::new(handler, shared.clone()));
+        let core = Rc::new(Core { local: Local::new(index, shared, watch), handler });
         let ticker = runtime::spawn(tick(core.clone()));
         let mut tasks = vec![runtime::spawn(listener::run(core.clone(), listener))];
         if index == 0 {
@@ -133,7 +132,7 @@ struct Connector {
 #[derive(Debug)]
 pub(crate) struct Core<H> {
     pub(crate) local: Local,
-    pub(crate) handler: RefCell<H>,
+    pub(crate) handler: RefCell<Observed<H>>,
 }
 
 impl Local {
@@ -311,6 +310,7 @@ impl<H: Handler> Core<H> {
 
     fn own(self: &Rc<Self>, handoff: Handoff<Stream>) {
         let (peer, owner) = (handoff.outcome.peer(), handoff.owner);
+        self.handler.borrow_mut().admitted(&handoff);
         let state = Rc::new(LinkState::new(peer, owner));
         self.local.links.borrow_mut()[peer.index()] = Some(state.clone());
         runtime::spawn(link::run(self.clone(), state, handoff)).detach();

@@ -10,7 +10,7 @@ use ringseal_auth::HandshakeResult;
 use crate::config::Limits;
 use crate::credit::Credit;
 use crate::error::Reason;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, SharedTimes};
 use crate::owner::OwnerSlot;
 use crate::settings::KeyId;
 
@@ -32,6 +32,7 @@ pub(crate) struct Slot {
     pub(crate) frames_out: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
+    pub(crate) handshakes: SharedTimes,
 }
 
 /// Why a peer is not linked: a link that ended, or a handshake that failed.
@@ -56,6 +57,7 @@ impl Slot {
             frames_out: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
+            handshakes: SharedTimes::default(),
         }
     }
 

@@ -1,14 +1,17 @@
 //! The command line: what can be asked for, and how a failure ends the process.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use ringseal::Address;
 
 use crate::config::{self, LoadError, Settings};
-use crate::{demo, keygen, node, probe};
+use crate::{audit, demo, keygen, manual, node, probe, top};
 
 /// A replica bus: authenticated links between the replicas of a cluster.
 #[derive(Debug, Parser)]
@@ -55,6 +58,34 @@ enum Command {
         /// The peer's id; it must be higher than ours, for of two replicas the lower id dials
         #[arg(long, value_name = "ID")]
         peer: u8,
+    },
+    /// Watch one or more running nodes in the terminal
+    Top {
+        /// Where a node serves HTTP; may be given for every node of the cluster
+        #[arg(long, value_name = "ADDR", required = true)]
+        http: Vec<Address>,
+    },
+    /// Print the man page
+    #[command(hide = true)]
+    Man,
+    /// Print the completions of a shell
+    #[command(hide = true)]
+    Completions {
+        /// Whose
+        shell: Shell,
+    },
+    /// Read an audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check that no line was altered or removed; names the first broken line
+    Verify {
+        /// The files of one log, in the order in which they were written
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
     },
 }
 
@@ -118,11 +149,29 @@ fn execute(command: Command) -> Result<(), Failure> {
         }
         Command::Keygen { out } => generate(out.as_deref()),
         Command::Probe { config, peer } => probe::run(&load(&config)?, peer),
+        Command::Top { http } => top::run(http),
+        Command::Man => write_out(&manual::man().map_err(Failure::running)?),
+        Command::Completions { shell } => write_out(&manual::completions(shell)),
+        Command::Audit(AuditCommand::Verify { files }) => verify(&files),
     }
 }
 
 fn load(file: &Path) -> Result<Settings, Failure> {
-    Ok(config::load(file, std::env::vars_os())?)
+    let mut settings = config::load(file, std::env::vars_os())?;
+    settings.warnings.extend(config::Machine::here().advice(&settings));
+    Ok(settings)
+}
+
+fn verify(files: &[PathBuf]) -> Result<(), Failure> {
+    let mut chain = audit::Chain::default();
+    for path in files {
+        let name = path.display();
+        let unreadable = |error| Failure::Running(format!("cannot read {name}: {error}"));
+        let file = File::open(path).map_err(unreadable)?;
+        let verified = audit::verify(BufReader::new(file), &mut chain).map_err(unreadable)?;
+        verified.map_err(|broken| Failure::Running(format!("{name}: {broken}")))?;
+    }
+    print(chain)
 }
 
 fn generate(out: Option<&Path>) -> Result<(), Failure> {
@@ -145,8 +194,12 @@ fn generate(out: Option<&Path>) -> Result<(), Failure> {
 ///
 /// Standard output cannot be written to.
 pub fn print(text: impl fmt::Display) -> Result<(), Failure> {
+    write_out(text.to_string().as_bytes())
+}
+
+fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match write!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Running(format!("cannot write to standard output: {error}")))
         }
@@ -179,6 +232,9 @@ mod tests {
             &["ringseal", "demo", "--seconds", "0"],
             &["ringseal", "probe", "--config", "f", "--peer", "256"],
             &["ringseal", "node"],
+            &["ringseal", "top"],
+            &["ringseal", "top", "--http", "9600"],
+            &["ringseal", "audit", "verify"],
             &["ringseal"],
         ] {
             assert_eq!(Arguments::try_parse_from(line).expect_err("wrong").exit_code(), 2);

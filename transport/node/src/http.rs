@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use hyper::server::conn::http1;
@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::metrics;
+use crate::page;
 use crate::status::{Node, Peers, readiness};
 
 /// How many connections are served at a time; others wait to be accepted.
@@ -125,11 +126,21 @@ impl Drop for Server {
 
 fn router<N: Node>(subject: Subject<N>) -> Router {
     Router::new()
+        .route("/", get(index))
         .route("/health", get(|| async { "ok\n" }))
         .route("/health/ready", get(ready::<N>))
         .route("/metrics", get(scrape::<N>))
         .route("/peers", get(peers::<N>))
         .with_state(Arc::new(subject))
+}
+
+async fn index() -> Response {
+    match page::page() {
+        Ok(page) => page.into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("no randomness: {error}\n")).into_response()
+        }
+    }
 }
 
 async fn ready<N: Node>(State(subject): State<Arc<Subject<N>>>) -> impl IntoResponse {
@@ -143,14 +154,16 @@ async fn ready<N: Node>(State(subject): State<Arc<Subject<N>>>) -> impl IntoResp
 
 async fn scrape<N: Node>(State(subject): State<Arc<Subject<N>>>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
-    (kind, metrics::render(subject.node.metrics()))
+    (kind, metrics::render(subject.node.metrics(), subject.node.handshake_times()))
 }
 
 async fn peers<N: Node>(State(subject): State<Arc<Subject<N>>>) -> impl IntoResponse {
+    let metrics = subject.node.metrics();
     let answer = Peers {
         cluster: &subject.cluster,
         replica: subject.replica.get(),
-        safe_to_enforce: subject.node.metrics().safe_to_enforce,
+        safe_to_enforce: metrics.safe_to_enforce,
+        last_lenient: metrics.last_lenient.map(ReplicaId::get),
         peers: subject.node.peers(),
     };
     Json(answer).into_response()
@@ -206,7 +219,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
-    use ringseal::Metrics;
+    use ringseal::{HandshakeTimes, Metrics};
 
     use super::*;
     use crate::status::Peer;
@@ -238,6 +251,10 @@ mod tests {
                 outbox: 6,
                 last_reason: Some("eof"),
             }]
+        }
+
+        fn handshake_times(&self) -> Vec<(u8, HandshakeTimes)> {
+            vec![(2, HandshakeTimes::default())]
         }
     }
 
@@ -280,7 +297,7 @@ mod tests {
         assert!(head.contains("application/json"), "{head}");
         assert_eq!(
             body,
-            "{\"cluster\":\"orders\",\"replica\":1,\"safe_to_enforce\":false,\"peers\":[{\"id\":2,\
+            "{\"cluster\":\"orders\",\"replica\":1,\"safe_to_enforce\":false,\"last_lenient\":null,\"peers\":[{\"id\":2,\
              \"address\":\"127.0.0.1:7002\",\"state\":\"down\",\"direction\":\"outbound\",\
              \"shard\":null,\"authenticated\":false,\"since_ms\":1,\"frames_in\":2,\"frames_out\":3,\
              \"bytes_in\":4,\"bytes_out\":5,\"outbox\":6,\"last_reason\":\"eof\"}]}"

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -9,8 +10,11 @@ pub mod echo;
 pub mod http;
 pub mod keygen;
 pub mod logging;
+pub mod manual;
 pub mod metrics;
 pub mod node;
+pub mod page;
 pub mod probe;
 pub mod status;
+pub mod top;
 pub mod units;

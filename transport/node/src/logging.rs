@@ -28,6 +28,8 @@ pub fn start(default: &str) -> Result<(), Failure> {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // It would tell standard error that standard error takes nothing, and panic over it.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .try_init();
     Ok(())

@@ -4,7 +4,9 @@ use std::fmt::Error;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -14,11 +16,12 @@ use ringseal::{HANDSHAKE_BUCKETS, HandshakeTimes, Metrics};
 /// The media type of what [`render`] gives.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Writes the snapshot in the text format that Prometheus scrapes.
+/// Writes the snapshot in the text format that Prometheus scrapes, with the times of each peer's
+/// handshakes.
 #[must_use]
-pub fn render(metrics: Metrics) -> String {
+pub fn render(metrics: Metrics, peers: Vec<(u8, HandshakeTimes)>) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot(metrics)));
+    registry.register_collector(Box::new(Snapshot { metrics, peers }));
     let mut text = String::new();
     // Writing to a string fails only if an encoder of ours does, and none has a reason to.
     if encode(&mut text, &registry).is_err() {
@@ -46,7 +49,10 @@ fn classic(open_metrics: &str) -> String {
 }
 
 #[derive(Debug)]
-struct Snapshot(Metrics);
+struct Snapshot {
+    metrics: Metrics,
+    peers: Vec<(u8, HandshakeTimes)>,
+}
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -58,13 +64,16 @@ impl Collector for Snapshot {
 
 impl Snapshot {
     fn links(&self, to: &mut Writer<'_>) -> Result<(), Error> {
-        let Self(m) = self;
+        let m = &self.metrics;
         to.gauge("links_up", "Links that are up", m.links_up)?;
+        to.gauge("peers", "Other replicas of the roster", self.peers.len() as u64)?;
         let handshakes = m.handshakes.iter().map(|(role, result, count)| {
             ([("role", role.as_str()), ("result", result.as_str())], *count)
         });
         to.counters("handshakes", "Handshakes that ended, by role and result", handshakes)?;
         to.times("handshake_seconds", "How long handshakes took", &m.handshake_seconds)?;
+        let help = "How long handshakes took that succeeded, by peer";
+        to.times_of_peers("peer_handshake_seconds", help, &self.peers)?;
         to.gauge(
             "preauth_connections",
             "Connections that have not finished their handshake",
@@ -89,7 +98,7 @@ impl Snapshot {
     }
 
     fn traffic(&self, to: &mut Writer<'_>) -> Result<(), Error> {
-        let Self(m) = self;
+        let m = &self.metrics;
         let both =
             |inward, outward| [([("direction", "in")], inward), ([("direction", "out")], outward)];
         to.counters("frames", "Frames handed over and written", both(m.frames_in, m.frames_out))?;
@@ -140,11 +149,29 @@ impl Writer<'_> {
 
     fn times(&mut self, name: &str, help: &str, times: &HandshakeTimes) -> Result<(), Error> {
         let name = format!("ringseal_{name}");
-        let mut encoder = self.0.encode_descriptor(&name, help, None, MetricType::Histogram)?;
-        let bounds = HANDSHAKE_BUCKETS.into_iter().chain([f64::INFINITY]);
-        let buckets: Vec<_> = bounds.zip(times.counts).collect();
-        encoder.encode_histogram::<NoLabelSet>(times.sum, times.counts.iter().sum(), &buckets, None)
+        let encoder = self.0.encode_descriptor(&name, help, None, MetricType::Histogram)?;
+        encode_times(encoder, times)
     }
+
+    fn times_of_peers(
+        &mut self,
+        name: &str,
+        help: &str,
+        peers: &[(u8, HandshakeTimes)],
+    ) -> Result<(), Error> {
+        let name = format!("ringseal_{name}");
+        let mut encoder = self.0.encode_descriptor(&name, help, None, MetricType::Histogram)?;
+        for (peer, times) in peers {
+            encode_times(encoder.encode_family(&[("peer", *peer)])?, times)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_times(mut encoder: MetricEncoder<'_>, times: &HandshakeTimes) -> Result<(), Error> {
+    let bounds = HANDSHAKE_BUCKETS.into_iter().chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(times.counts).collect();
+    encoder.encode_histogram::<NoLabelSet>(times.sum, times.counts.iter().sum(), &buckets, None)
 }
 
 #[cfg(test)]
@@ -181,11 +208,18 @@ mod tests {
         metrics
     }
 
+    fn peers() -> Vec<(u8, HandshakeTimes)> {
+        let mut times = HandshakeTimes { sum: 0.25, ..HandshakeTimes::default() };
+        times.counts[0] = 1;
+        vec![(2, times), (7, HandshakeTimes::default())]
+    }
+
     #[test]
     fn every_name_is_as_promised_with_its_labels() {
-        let text = render(sample());
+        let text = render(sample(), peers());
         let lines = [
             "ringseal_links_up 2",
+            "ringseal_peers 2",
             "ringseal_handshakes_total{role=\"dialer\",result=\"ok\"} 3",
             "ringseal_handshakes_total{role=\"acceptor\",result=\"mac_mismatch\"} 4",
             "ringseal_preauth_connections 6",
@@ -214,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_histogram_is_cumulative_and_ends_at_infinity() {
-        let text = render(sample());
+        let text = render(sample(), peers());
         let lines = [
             "ringseal_handshake_seconds_bucket{le=\"0.001\"} 0",
             "ringseal_handshake_seconds_bucket{le=\"0.0025\"} 5",
@@ -222,6 +256,9 @@ mod tests {
             "ringseal_handshake_seconds_bucket{le=\"+Inf\"} 7",
             "ringseal_handshake_seconds_count 7",
             "ringseal_handshake_seconds_sum 12.5",
+            "ringseal_peer_handshake_seconds_bucket{le=\"+Inf\",peer=\"2\"} 1",
+            "ringseal_peer_handshake_seconds_sum{peer=\"2\"} 0.25",
+            "ringseal_peer_handshake_seconds_count{peer=\"7\"} 0",
         ];
         for line in lines {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

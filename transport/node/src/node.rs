@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use ringseal::{Bus, StartError};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
+use crate::audit;
 use crate::cli::Failure;
-use crate::config::{HandlerKind, Settings};
+use crate::config::{Audit, HandlerKind, Settings};
 use crate::echo::{Echo, Sink};
 use crate::http::{self, Server, Subject};
 use crate::logging;
@@ -35,7 +37,12 @@ pub fn run(load: impl Fn() -> Result<Settings, Failure>) -> Result<(), Failure> 
     let stopping = Arc::new(AtomicBool::new(false));
     let mut signals = catch_signals(&stopping)
         .map_err(|error| Failure::Running(format!("cannot catch signals: {error}")))?;
-    let Settings { bus, cluster, replicas, handler, http, .. } = settings;
+    let Settings { bus, cluster, replicas, handler, http, audit, .. } = settings;
+    let audit = audit.as_ref().map(open_audit).transpose()?;
+    let bus = match &audit {
+        Some(writer) => bus.with_observer(writer.sink()),
+        None => bus,
+    };
     let port = http.as_ref().map(|address| {
         http::bind(address).map_err(|error| {
             Failure::Running(format!(
@@ -60,6 +67,7 @@ pub fn run(load: impl Fn() -> Result<Settings, Failure>) -> Result<(), Failure> 
         http = server.as_ref().map(|server| tracing::field::display(server.local_addr())),
         "the node runs"
     );
+    tell_supervisor(NotifyState::Ready);
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
@@ -67,12 +75,27 @@ pub fn run(load: impl Fn() -> Result<Settings, Failure>) -> Result<(), Failure> 
         reload(&bus, load());
     }
     stopping.store(true, SeqCst);
+    tell_supervisor(NotifyState::Stopping);
     tracing::info!("the node stops; another signal ends it at once");
     let ended = bus.shutdown(DRAIN);
-    drop(server);
+    drop((server, audit));
     ended.map_err(Failure::running)?;
     tracing::info!("the node has stopped");
     Ok(())
+}
+
+/// Tells systemd how far we are; where it does not wait to be told, this does nothing.
+fn tell_supervisor(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the supervisor cannot be told");
+    }
+}
+
+fn open_audit(audit: &Audit) -> Result<audit::Writer, Failure> {
+    audit::Writer::start(&audit.file, audit.max_size).map_err(|error| {
+        let file = audit.file.display();
+        Failure::Running(format!("cannot write the audit log {file} (audit.file): {error}"))
+    })
 }
 
 /// Catches the signals that are ours. Those that end the node do so at once while `stopping` is set.
@@ -80,6 +103,8 @@ fn catch_signals(stopping: &Arc<AtomicBool>) -> std::io::Result<Signals> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 1, stopping.clone())?;
     }
+    // A limit on file sizes is to the audit log what a full disk is, and no reason to end.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     Signals::new([SIGINT, SIGTERM, SIGHUP])
 }
 

@@ -1,6 +1,6 @@
 //! What a node says about itself: whether it is ready, and how it sees its peers.
 
-use ringseal::{Mesh, Metrics, PeerStatus, ReplicaId};
+use ringseal::{HandshakeTimes, Mesh, Metrics, PeerStatus, ReplicaId};
 use serde::Serialize;
 
 /// A node that can be asked.
@@ -10,6 +10,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Every replica of the roster but ourselves.
     fn peers(&self) -> Vec<Peer>;
+
+    /// How long the handshakes of each took.
+    fn handshake_times(&self) -> Vec<(u8, HandshakeTimes)>;
 }
 
 /// A bus together with the id it runs under.
@@ -28,6 +31,11 @@ impl Node for Live {
 
     fn peers(&self) -> Vec<Peer> {
         self.mesh.peers().iter().map(|status| Peer::new(self.replica, status)).collect()
+    }
+
+    fn handshake_times(&self) -> Vec<(u8, HandshakeTimes)> {
+        let peers = self.mesh.peers().into_iter();
+        peers.map(|status| (status.id.get(), status.handshake_seconds)).collect()
     }
 }
 
@@ -96,6 +104,8 @@ pub struct Peers<'a> {
     pub replica: u8,
     /// Whether no peer has needed leniency for ten minutes.
     pub safe_to_enforce: bool,
+    /// The peer that has needed leniency last, if one has since the start.
+    pub last_lenient: Option<u8>,
     /// Every replica of the roster but ourselves.
     pub peers: Vec<Peer>,
 }

@@ -48,6 +48,18 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
+/// How long something has lasted, in its one or two largest units: `42s`, `3m07s`, `5h02m`, `12d`.
+pub fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m{:02}s", seconds % 60),
+        3600..86_400 => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d"),
+    }
+}
+
 /// Bytes per second as MiB/s.
 pub fn mib(bytes_per_second: f64) -> String {
     format!("{:.1}", bytes_per_second / f64::from(1 << 20))
@@ -78,6 +90,11 @@ mod tests {
         }
         for (size, text) in [(5, "5 B"), (4096, "4.0 KiB"), (200 << 20, "200 MiB")] {
             assert_eq!(bytes(size), text);
+        }
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (187, "3m07s"), (18_125, "5h02m"), (1_100_000, "12d")]
+        {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
         }
         assert_eq!(mib(f64::from(3 << 19)), "1.5");
     }

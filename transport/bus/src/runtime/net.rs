@@ -219,6 +219,11 @@ impl Stream {
         }
     }
 
+    /// The address of the other end.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.socket().peer_addr().ok()?.as_socket()
+    }
+
     fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
     }

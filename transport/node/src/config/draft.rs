@@ -9,6 +9,7 @@ use ringseal::{
 };
 use toml::Table;
 
+use super::advice::{self, Addresses};
 use super::effective::{Effective, Entry};
 use super::error::{ConfigError, Key};
 use super::leaf::{Count, FilePath, Leaf, Size, Span, Text};
@@ -69,6 +70,7 @@ impl Draft {
         let entries = sources.finish()?;
         let draft = Self { cluster, bus, handler, http, audit, entries };
         draft.config(Auth::Off)?;
+        draft.addresses().check(|path| draft.key(path))?;
         Ok(draft)
     }
 
@@ -98,11 +100,10 @@ impl Draft {
                     .to_owned(),
             );
         }
-        if self.audit.is_some() {
-            warnings.push(
-                "the table [audit] is accepted, but this version writes no audit log".to_owned(),
-            );
+        if let Auth::On { enforcement, .. } = &auth {
+            warnings.extend(advice::about_enforcement(*enforcement));
         }
+        warnings.extend(self.addresses().advice());
         let bus = self.config(auth)?;
         let shards = format!("one per core, {} here", bus.shards());
         if self.bus.shards == 0
@@ -116,10 +117,17 @@ impl Draft {
             replicas: self.cluster.replicas,
             handler: self.handler,
             http: self.http,
-            audit: self.audit,
+            audit: self.audit.map(|audit| Audit { file: base.join(audit.file), ..audit }),
+            preauth_connections: self.bus.limits.preauth_connections,
             effective: Effective(self.entries),
             warnings,
         })
+    }
+
+    fn addresses(&self) -> Addresses<'_> {
+        let Cluster { replica, replicas, listen, .. } = &self.cluster;
+        let (listen, http) = (listen.as_ref(), self.http.as_ref());
+        Addresses { replica: *replica, replicas, listen, http }
     }
 
     /// The bus's own configuration, which checks every range.

@@ -20,6 +20,7 @@
 //! );
 //! ```
 
+mod advice;
 mod draft;
 mod effective;
 mod error;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 use ringseal::{Address, ReplicaId};
 use zeroize::Zeroizing;
 
+pub use advice::Machine;
 pub use draft::Draft;
 pub use effective::Effective;
 pub use error::{ConfigError, Key, LoadError};
@@ -56,6 +58,8 @@ pub struct Settings {
     pub http: Option<Address>,
     /// The audit log, if there is to be one.
     pub audit: Option<Audit>,
+    /// How many strangers may wait on each shard.
+    pub preauth_connections: usize,
     /// The same, for people to read.
     pub effective: Effective,
     /// What is not wrong but should be known.

@@ -141,6 +141,14 @@ refused! {
         ["bus.shards is 1025;", "0 to 1024"];
     an_outbox_below_the_largest_message: "\"2MiB\"" => "\"512KiB\"",
         ["bus.outbox_bytes is \"512KiB\"", "1048576"];
+    two_replicas_at_one_address: "127.0.0.1:7000" => "127.0.0.1:7001",
+        ["cluster.replicas[1].address is \"127.0.0.1:7001\"", "no other replica has; replica 0 does"];
+    a_peer_at_port_0: "127.0.0.1:7000" => "127.0.0.1:0",
+        ["cluster.replicas[0].address is \"127.0.0.1:0\"", "a port that is not 0"];
+    http_on_the_replica_port: "127.0.0.1:9600" => "127.0.0.1:7001",
+        ["http.listen is \"127.0.0.1:7001\"", "apart from the replica port's"];
+    http_on_the_replica_port_of_every_interface: "127.0.0.1:9600" => "0.0.0.0:7001",
+        ["http.listen is \"0.0.0.0:7001\"", "apart from the replica port's"];
     text_that_is_no_toml: "name = \"orders\"" => "name = orders",
         ["node.toml: line 3, column 8: "];
     a_key_given_twice: "replica = 1" => "replica = 1\nreplica = 1",

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use ringseal_tests::address;
 
@@ -47,6 +48,40 @@ fn check_warns_on_standard_error_where_authentication_is_off() {
     let ended = run_with("check", &Plan::for_a_stranger().auth("enabled = false").write().file());
     assert_eq!(ended.status, Some(0));
     assert!(ended.stderr.starts_with("ringseal: warning: authentication is off"), "{ended:?}");
+}
+
+/// The warnings of `check` where 512 descriptors may be open, without what begins each.
+fn warnings(plan: &Plan) -> Vec<String> {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 512 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_ringseal")]);
+    let written = plan.write();
+    let ended = run(command.args(["check", "--config"]).arg(written.file()));
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let lines = ended.stderr.lines().map(|line| line.strip_prefix("ringseal: warning: "));
+    lines.map(|line| line.expect("a warning").to_owned()).collect()
+}
+
+#[test]
+fn check_warns_of_what_is_legal_and_unwise_and_of_nothing_else() {
+    let roster: Vec<_> = (0..3).map(|id| (id, address::unused())).collect();
+    let good = Plan::new(1, &roster).bus("preauth_connections = 100");
+    assert_eq!(warnings(&good), Vec::<String>::new());
+
+    let soft = format!("shared_secret = \"{SECRET}\"\nenforcement = \"soft\"");
+    let mut unwise = good.clone().auth(soft).bus("");
+    unwise.replicas.truncate(2);
+    unwise.replicas[1].1 = "192.88.99.1:7000".parse().expect("an address");
+    let found = warnings(&unwise);
+    let parts = [
+        "cluster.auth.enforcement",
+        "public address 192.88.99.1:7000",
+        "2 replicas: it survives the loss of 0, as 1 would",
+        "bus.preauth_connections",
+    ];
+    assert_eq!(found.len(), parts.len(), "{found:?}");
+    for (warning, part) in found.iter().zip(parts) {
+        assert!(warning.contains(part), "{part:?} is not in {warning:?}");
+    }
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn a_cluster_of_one_is_ready() {
 #[test]
 fn other_paths_and_methods_are_refused() {
     let node = alone();
-    for path in ["/", "/peer", "/peers/", "/health/", "/metrics?", "/../etc/passwd"] {
+    for path in ["/index.html", "/peer", "/peers/", "/health/", "/metrics?", "/../etc/passwd"] {
         let expected = if path == "/metrics?" { 200 } else { 404 };
         assert_eq!(node.get(path).status, expected, "{path}");
     }
@@ -107,7 +107,9 @@ fn peers_has_exactly_the_documented_fields() {
     let answer = node.get("/peers");
     assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
     let answer: Value = serde_json::from_str(&answer.body).expect("JSON");
-    assert_eq!(keys(&answer), BTreeSet::from(["cluster", "replica", "safe_to_enforce", "peers"]));
+    let fields = ["cluster", "replica", "safe_to_enforce", "last_lenient", "peers"];
+    assert_eq!(keys(&answer), BTreeSet::from(fields));
+    assert_eq!(answer["last_lenient"], Value::Null);
     assert_eq!((&answer["cluster"], &answer["replica"]), (&json!("ringseal-tests"), &json!(1)));
     assert_eq!(answer["safe_to_enforce"], false, "ten minutes have not passed yet");
     let peers = answer["peers"].as_array().expect("a list");
@@ -172,9 +174,12 @@ fn every_metric_is_there_from_the_start_with_its_labels() {
     assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
     let mut names: Vec<String> = [
         "ringseal_links_up",
+        "ringseal_peers",
         "ringseal_handshake_seconds_bucket{le=\"+Inf\"}",
         "ringseal_handshake_seconds_count",
         "ringseal_handshake_seconds_sum",
+        "ringseal_peer_handshake_seconds_count{peer=\"0\"}",
+        "ringseal_peer_handshake_seconds_sum{peer=\"2\"}",
         "ringseal_preauth_connections",
         "ringseal_frames_total{direction=\"in\"}",
         "ringseal_frames_total{direction=\"out\"}",
@@ -222,6 +227,9 @@ fn counters_move_with_traffic() {
     }
     assert_eq!((node.metric("ringseal_links_up"), node.metric(ok)), (1, 1));
     assert!(node.metric("ringseal_handshake_seconds_count") > 0);
+    let of_peer =
+        |peer| node.metric(&format!("ringseal_peer_handshake_seconds_count{{peer=\"{peer}\"}}"));
+    assert_eq!((of_peer(0), of_peer(2)), (1, 0), "those that failed are no measure of a peer");
     for direction in ["in", "out"] {
         let frames = format!("ringseal_frames_total{{direction=\"{direction}\"}}");
         node.wait_for_metric(&frames, |frames| frames == FRAMES);

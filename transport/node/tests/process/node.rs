@@ -164,6 +164,11 @@ impl Node {
         self.written.file()
     }
 
+    /// The path of another file beside the configuration file.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.written.beside(name)
+    }
+
     /// Asks for a path.
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.try_get(path).expect("the node answers")
@@ -209,10 +214,15 @@ impl Node {
         wait_for(name, || Some(self.metric(name)).filter(|value| condition(*value)))
     }
 
-    /// Ends the node in good order.
-    pub(crate) fn stop(mut self) -> Process {
+    /// Ends the node in good order; its files stay.
+    pub(crate) fn end(&mut self) {
         self.process.signal(Signal::TERM);
         assert_eq!(self.process.wait(), Some(0), "{}", self.process.stderr());
+    }
+
+    /// Ends the node in good order.
+    pub(crate) fn stop(mut self) -> Process {
+        self.end();
         self.process
     }
 }

@@ -34,6 +34,7 @@ fn a_soft_node_admits_and_counts_a_plain_stranger() {
     assert_eq!(node.peer(0)["authenticated"], false);
     assert_eq!(node.metric("ringseal_soft_admissions_total{reason=\"auth_required\"}"), 1);
     assert_eq!(node.metric("ringseal_soft_admissions_total{reason=\"mac_mismatch\"}"), 0);
+    assert_eq!(node.peers()["last_lenient"], 0);
     assert_eq!(node.metric("ringseal_safe_to_enforce"), 0);
     assert_eq!(node.peers()["safe_to_enforce"], false);
     node.stop();
