@@ -121,7 +121,7 @@ async fn rest(local: &Local, error: &io::Error) {
 fn open_to_all<H: Handler>(core: &Rc<Core<H>>, door: &mut Door) -> io::Result<bool> {
     let local = &core.local;
     let known = local.shared.sources.known();
-    let (limit, now) = (local.descriptor_limit.get(), Instant::now());
+    let (limit, now) = (runtime::descriptor_limit(), Instant::now());
     let mut shed = false;
     for _ in 0..BATCH {
         match door.listener.accept() {

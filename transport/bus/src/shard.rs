@@ -113,8 +113,6 @@ pub(crate) struct Local {
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) admission: RefCell<Admission>,
     pub(crate) watch: Watch,
-    /// How many descriptors the process may have open, as last looked up.
-    pub(crate) descriptor_limit: Cell<u64>,
     connectors: RefCell<BTreeMap<ReplicaId, Connector>>,
     renewal: RefCell<Option<Task<()>>>,
     /// The policy that our links were made or looked at under.
@@ -145,7 +143,6 @@ impl Local {
             scratch: RefCell::new(Scratch::new()),
             admission: RefCell::new(Admission::new(limits.preauth_connections)),
             watch,
-            descriptor_limit: Cell::new(runtime::descriptor_limit()),
             connectors: RefCell::default(),
             renewal: RefCell::default(),
             policy: Cell::new(settings.policy()),
@@ -409,7 +406,6 @@ async fn tick<H: Handler>(core: Rc<Core<H>>) {
         if inspected.elapsed() >= INSPECTION {
             inspected = Instant::now();
             core.local.each_link(LinkState::look_for_life);
-            core.local.descriptor_limit.set(runtime::descriptor_limit());
             listener::sum_up(&core.local);
             core.local.buffers.borrow_mut().trim();
         }
