@@ -42,6 +42,7 @@ impl Credit {
 
     /// Reserves room for one frame of `bytes`. A refusal is remembered until
     /// [`take_wanted`](Self::take_wanted).
+    #[inline]
     pub(crate) fn reserve(&self, bytes: usize) -> bool {
         if self.try_reserve(bytes) {
             return true;
@@ -52,6 +53,7 @@ impl Credit {
         self.try_reserve(bytes)
     }
 
+    #[inline]
     fn try_reserve(&self, bytes: usize) -> bool {
         let more = 1 << BYTE_BITS | bytes as u64;
         let room = |used: u64| {

@@ -172,6 +172,7 @@ impl Local {
     }
 
     /// Sends a frame from this shard's thread: straight to the outbox when the link is ours.
+    #[inline]
     pub(crate) fn send(&self, peer: ReplicaId, frame: Frame) -> Result<(), SendError> {
         let owner = match self.shared.admit(peer, &frame) {
             Ok(owner) => owner,
@@ -203,6 +204,7 @@ impl Local {
         }
     }
 
+    #[inline]
     fn enqueue(&self, outgoing: Outgoing) {
         let links = self.links.borrow();
         let link = links[outgoing.peer.index()].as_ref();

@@ -174,6 +174,7 @@ impl<'a> Link<'a> {
     /// # Errors
     ///
     /// As [`Mesh::send`](crate::Mesh::send); the frame is given back.
+    #[inline]
     pub fn send(&mut self, frame: Frame) -> Result<(), SendError> {
         self.local.send(self.state.peer, frame)
     }
@@ -184,6 +185,7 @@ impl<'a> Link<'a> {
     /// # Errors
     ///
     /// As [`Mesh::send`](crate::Mesh::send); the frame is given back.
+    #[inline]
     pub fn send_to(&mut self, peer: ReplicaId, frame: Frame) -> Result<(), SendError> {
         self.local.send(peer, frame)
     }
