@@ -36,6 +36,9 @@ const SUBMISSIONS: u32 = 256;
 /// How many completions wait for us at most before the kernel keeps them in memory of its own.
 const COMPLETIONS: u32 = 1024;
 
+/// How many turns requests wait at most for a driver that has no time to sleep.
+const BUSY_TURNS: u32 = 8;
+
 /// A completion that nobody waits for.
 const NOBODY: u64 = u64::MAX;
 
@@ -68,6 +71,8 @@ pub(super) struct Driver {
     /// One waker of every task that is not over.
     tasks: RefCell<Slab<Waker>>,
     inbox: Arc<Inbox>,
+    /// How many turns there have been since the kernel was last turned to.
+    busy_turns: Cell<u32>,
     /// Where completions are put for a moment; kept for its memory.
     completed: Cell<Vec<u64>>,
     spin: Duration,
@@ -120,6 +125,7 @@ impl Driver {
             alarm_left: Cell::new(Timespec::new()),
             ready: RefCell::default(),
             tasks: RefCell::default(),
+            busy_turns: Cell::new(0),
             completed: Cell::default(),
             inbox: Arc::new(inbox),
             spin,
@@ -192,8 +198,9 @@ impl Driver {
         {
             let mut ring = self.ring.borrow_mut();
             if idle {
+                self.busy_turns.set(0);
                 self.wait(&mut ring);
-            } else if has_work(&mut ring) {
+            } else if self.is_due(&mut ring) {
                 submit(&ring);
             }
             completed.extend(ring.completion().map(|completion| completion.user_data()));
@@ -210,6 +217,17 @@ impl Driver {
             }
         }
         self.completed.set(completed);
+    }
+
+    /// Whether a busy driver should turn to the kernel: at once for what the kernel has for us, and now and
+    /// then for what we have for the kernel, most of which can go along with the next wait.
+    fn is_due(&self, ring: &mut IoUring) -> bool {
+        let queue = ring.submission();
+        let turns = self.busy_turns.get() + 1;
+        let due =
+            queue.taskrun() || queue.cq_overflow() || turns >= BUSY_TURNS && !queue.is_empty();
+        self.busy_turns.set(if due { 0 } else { turns.min(BUSY_TURNS) });
+        due
     }
 
     /// Waits for a completion, the next timer or a wake-up, whichever comes first.
@@ -311,12 +329,6 @@ fn make_ring() -> io::Result<IoUring> {
     }
 }
 
-/// Whether the kernel has something to take or to do.
-fn has_work(ring: &mut IoUring) -> bool {
-    let queue = ring.submission();
-    !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
-}
-
 /// Hands over what is queued. What the kernel does not take now, it takes the next time.
 fn submit(ring: &IoUring) {
     let _ = ring.submit();
@@ -354,7 +366,14 @@ impl Drop for Running {
             }
         }
         let mut ring = self.ring.borrow_mut();
-        while has_work(&mut ring) && ring.submit().is_ok() {}
+        loop {
+            let queue = ring.submission();
+            let done = queue.is_empty() && !queue.taskrun() && !queue.cq_overflow();
+            drop(queue);
+            if done || ring.submit().is_err() {
+                break;
+            }
+        }
         CURRENT.set(None);
     }
 }
