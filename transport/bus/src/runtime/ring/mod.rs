@@ -5,6 +5,8 @@
 //! oneshot poll, which goes to the kernel together with the wait for all of them, so a shard sleeps and
 //! wakes with one system call however many links it has.
 
+#[cfg(test)]
+mod stress;
 mod watched;
 
 use std::cell::{Cell, RefCell};
@@ -12,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,8 +70,8 @@ pub(super) struct Driver {
     /// One waker of every task that is not over.
     tasks: RefCell<Slab<Waker>>,
     inbox: Arc<Inbox>,
-    /// Where completions are put for a moment; kept for its memory.
-    completed: Cell<Vec<u64>>,
+    /// Completions that have been taken from the ring and not dealt with.
+    completed: RefCell<Vec<u64>>,
     spin: Duration,
 }
 
@@ -120,7 +122,7 @@ impl Driver {
             alarm_left: Cell::new(Timespec::new()),
             ready: RefCell::default(),
             tasks: RefCell::default(),
-            completed: Cell::default(),
+            completed: RefCell::default(),
             inbox: Arc::new(inbox),
             spin,
         }))
@@ -188,7 +190,6 @@ impl Driver {
 
     /// Hands the kernel what has gathered and takes what it has for us, waiting for that if `idle`.
     fn look(self: &Rc<Self>, idle: bool) {
-        let mut completed = self.completed.take();
         {
             let mut ring = self.ring.borrow_mut();
             if idle {
@@ -196,8 +197,9 @@ impl Driver {
             } else if has_work(&mut ring) {
                 submit(&ring);
             }
-            completed.extend(ring.completion().map(|completion| completion.user_data()));
+            self.take_completions(&mut ring);
         }
+        let mut completed = self.completed.take();
         for poll in completed.drain(..) {
             match poll {
                 NOBODY => {}
@@ -209,7 +211,12 @@ impl Driver {
                 }
             }
         }
-        self.completed.set(completed);
+        self.completed.replace(completed);
+    }
+
+    fn take_completions(&self, ring: &mut IoUring) {
+        let completed = ring.completion().map(|completion| completion.user_data());
+        self.completed.borrow_mut().extend(completed);
     }
 
     /// Waits for a completion, the next timer or a wake-up, whichever comes first.
@@ -247,10 +254,7 @@ impl Driver {
             }
         };
         self.alarm.set(Some(due));
-        // SAFETY: the time that the request points to lives as long as the driver, and so as the ring.
-        while unsafe { ring.submission().push(&request) }.is_err() {
-            submit(ring);
-        }
+        self.push(ring, &request);
     }
 
     /// Looks for work without sleeping; whether some came.
@@ -271,23 +275,42 @@ impl Driver {
         }
     }
 
-    /// Waits for another thread's wake-up. The event is never read: what counts is that it changes.
+    /// Waits for another thread's wake-up. What it has written so far is of no interest: the inbox is
+    /// looked at before the driver sleeps.
     fn poll_event(&self) {
         let event = Fd(self.inbox.event.as_raw_fd());
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.inbox.event, &mut count);
-        self.push(opcode::PollAdd::new(event, libc::POLLIN as u32).build().user_data(WOKEN));
+        let poll = opcode::PollAdd::new(event, libc::POLLIN as u32).build().user_data(WOKEN);
+        self.push(&mut self.ring.borrow_mut(), &poll);
+    }
+
+    /// Has the kernel watch a descriptor; returns the poll's number.
+    fn add_poll(&self, fd: BorrowedFd<'_>, interests: &Rc<Interests>, way: Direction) -> usize {
+        let poll = self.polls.borrow_mut().insert((interests.clone(), way));
+        let events = if way == Direction::In { libc::POLLIN } else { libc::POLLOUT };
+        let request = opcode::PollAdd::new(Fd(fd.as_raw_fd()), events as u32).build();
+        self.push(&mut self.ring.borrow_mut(), &request.user_data(poll as u64));
+        poll
+    }
+
+    /// Has the kernel give up a poll that has not been reported yet, for each keeps its file open.
+    ///
+    /// It may have been answered already. Its number is not free before that is reported, so whichever
+    /// poll has it next is queued behind this request, which cannot hit that one.
+    fn remove_poll(&self, poll: usize) {
+        let request = opcode::PollRemove::new(poll as u64).build().user_data(NOBODY);
+        self.push(&mut self.ring.borrow_mut(), &request);
     }
 
     /// Queues a request for the kernel.
-    fn push(&self, request: squeue::Entry) {
-        let mut ring = self.ring.borrow_mut();
-        loop {
-            // SAFETY: requests are polls and their removals, which point to no memory.
-            if unsafe { ring.submission().push(&request) }.is_ok() {
-                return;
-            }
-            submit(&ring);
+    fn push(&self, ring: &mut IoUring, request: &squeue::Entry) {
+        // SAFETY: polls and their removals point to no memory, and the time that a request for the alarm
+        // points to lives as long as the driver, and so as the ring.
+        while unsafe { ring.submission().push(request) }.is_err() {
+            submit(ring);
+            // Some kernels take no requests as long as there is no room for completions.
+            self.take_completions(ring);
         }
     }
 }
@@ -322,13 +345,13 @@ fn submit(ring: &IoUring) {
     let _ = ring.submit();
 }
 
-/// A driver that is the calling thread's current one.
-struct Running(Rc<Driver>);
+/// A driver that is the calling thread's current one, and the one that was before.
+struct Running(Rc<Driver>, Option<Rc<Driver>>);
 
 impl Running {
     fn start(driver: Rc<Driver>) -> Self {
-        CURRENT.set(Some(driver.clone()));
-        Self(driver)
+        let before = CURRENT.replace(Some(driver.clone()));
+        Self(driver, before)
     }
 }
 
@@ -343,19 +366,26 @@ impl std::ops::Deref for Running {
 /// Drops the tasks that are left, and has the kernel let go of their descriptors.
 impl Drop for Running {
     fn drop(&mut self) {
-        // A task that is woken is in one of the queues, and dropping it there drops its future.
-        let tasks: Vec<Waker> = self.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
-        tasks.into_iter().for_each(Waker::wake);
-        loop {
-            let task = self.ready.borrow_mut().pop_front();
-            let task = task.or_else(|| self.inbox.tasks.1.try_recv().ok());
-            if task.is_none() {
-                break;
+        // A task that is woken is in one of the queues, and dropping it there drops its future. One that
+        // another thread is waking is there in a moment.
+        while !self.tasks.borrow().is_empty() {
+            let tasks: Vec<Waker> =
+                self.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
+            tasks.into_iter().for_each(Waker::wake);
+            loop {
+                let task = self.ready.borrow_mut().pop_front();
+                let task = task.or_else(|| self.inbox.tasks.1.try_recv().ok());
+                if task.is_none() {
+                    break;
+                }
             }
         }
         let mut ring = self.ring.borrow_mut();
-        while has_work(&mut ring) && ring.submit().is_ok() {}
-        CURRENT.set(None);
+        while has_work(&mut ring) && ring.submit().is_ok() {
+            ring.completion().for_each(drop);
+        }
+        drop(ring);
+        CURRENT.set(self.1.take());
     }
 }
 
