@@ -47,8 +47,7 @@ pub(super) enum Answer {
 ///
 /// # Errors
 ///
-/// If it cannot read or write its standard streams. What fails in its role is an
-/// [`Answer::Failed`].
+/// If it cannot read or write its standard streams. What fails in its role is an answer.
 pub fn run() -> Result<()> {
     let mut lines = std::io::stdin().lines();
     let Some(first) = lines.next() else { return Ok(()) };

@@ -49,11 +49,13 @@ impl Buffers {
     /// An empty buffer of at least `capacity` bytes, or `None` when handlers hold so much that the
     /// budget forbids another. One is always given when nothing is held.
     pub(crate) fn take(&mut self, capacity: usize) -> Option<BytesMut> {
-        for at in 0..self.retired.len().min(ASKED) {
-            let fits = (capacity..=4 * capacity).contains(&self.retired[at].capacity);
-            if fits && self.retired[at].is_free() {
-                return self.remove(at).map(|retired| retired.buffer);
+        for _ in 0..self.retired.len().min(ASKED) {
+            let fits = (capacity..=4 * capacity).contains(&self.retired[0].capacity);
+            if fits && self.retired[0].is_free() {
+                return self.remove(0).map(|retired| retired.buffer);
             }
+            // Those that are held for long must not hide the others.
+            self.retired.rotate_left(1);
         }
         if self.retired_bytes + capacity as u64 > self.budget {
             self.sweep(0);
@@ -74,9 +76,7 @@ impl Buffers {
 
     /// Returns the memory of buffers that nobody holds any more, a few spares apart.
     pub(crate) fn trim(&mut self) {
-        if self.retired.len() > SPARES {
-            self.sweep(SPARES);
-        }
+        self.sweep(SPARES);
     }
 
     fn sweep(&mut self, mut spares: usize) {
@@ -161,10 +161,24 @@ mod tests {
     #[test]
     fn trimming_keeps_a_few_spares_and_no_large_buffer() {
         let mut buffers = Buffers::new(u64::MAX);
+        buffers.retire(Buffers::make(8 * BUFFER), 8 * BUFFER);
+        buffers.trim();
+        assert_eq!(buffers.retired_bytes, 0);
         for capacity in [BUFFER, 8 * BUFFER, BUFFER, BUFFER, BUFFER, BUFFER, BUFFER] {
             buffers.retire(Buffers::make(capacity), capacity);
         }
         buffers.trim();
         assert_eq!(buffers.retired_bytes, (SPARES * BUFFER) as u64);
+    }
+
+    #[test]
+    fn buffers_that_are_held_do_not_hide_one_that_is_free() {
+        let mut buffers = Buffers::new(u64::MAX);
+        let (held, mut frames): (Vec<_>, Vec<_>) =
+            (0..2 * ASKED).map(|_| filled(&mut buffers)).unzip();
+        held.into_iter().for_each(|buffer| buffers.retire(buffer, BUFFER));
+        let free = frames.pop().map(|frame| frame.as_ptr());
+        let took = [(); 2].map(|()| buffers.take(BUFFER).expect("no budget").as_ptr());
+        assert!(took.into_iter().any(|buffer| Some(buffer) == free));
     }
 }

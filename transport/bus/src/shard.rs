@@ -248,7 +248,9 @@ impl<H: Handler> Core<H> {
     /// Does what the mailbox asks for.
     fn serve_mailbox(self: &Rc<Self>) -> Option<Instant> {
         let local = &self.local;
-        local.take_outgoing();
+        // Whether or not the sender has got as far as saying so: otherwise we would find the mailbox full
+        // again at once, and keep it from that.
+        local.take_all_outgoing();
         let mut stop = None;
         while let Some(control) = local.mailbox().next_control() {
             match control {

@@ -41,7 +41,8 @@ impl Reader {
         let mut buffer = bytes::BytesMut::zeroed(early.len());
         buffer.copy_from_slice(early);
         *deframer.buffer_mut() = buffer;
-        Self { deframer, capacity: early.len(), wanted: BUFFER, idle: false }
+        // No buffer of a size that anybody could use again.
+        Self { deframer, capacity: 0, wanted: BUFFER, idle: false }
     }
 
     /// The next frame that has arrived whole.
@@ -96,7 +97,8 @@ impl Reader {
         let started = self.deframer.buffered();
         // A bad size ends the link before it gets here.
         let missing = self.deframer.missing().unwrap_or(0);
-        let wanted = (started + missing).max(self.wanted);
+        let needed = (started + missing).max(BUFFER);
+        let wanted = needed.max(self.wanted);
         let buffer = self.deframer.buffer_mut();
         let room = buffer.capacity() - buffer.len();
         // A huge frame's own buffer ends with the frame, so its last read may be a small one.
@@ -104,15 +106,51 @@ impl Reader {
         if room >= enough {
             return true;
         }
-        // If nobody holds a frame of this buffer any more, it starts over where it is.
-        if self.capacity == wanted && buffer.try_reclaim(wanted - started) {
-            return true;
+        // A large buffer is a comfort that the budget may forbid.
+        for size in [wanted, needed] {
+            // If nobody holds a frame of this buffer any more, it starts over where it is.
+            if self.capacity == size && self.deframer.buffer_mut().try_reclaim(size - started) {
+                return true;
+            }
+            if let Some(fresh) = buffers.take(size) {
+                let capacity = fresh.capacity();
+                let old = self.deframer.swap_buffer(fresh);
+                buffers.retire(old, self.capacity);
+                self.capacity = capacity;
+                return true;
+            }
         }
-        let Some(fresh) = buffers.take(wanted) else { return false };
-        let capacity = fresh.capacity();
-        let old = self.deframer.swap_buffer(fresh);
-        buffers.retire(old, self.capacity);
-        self.capacity = capacity;
-        true
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringseal_wire::{Command, Header};
+
+    use super::*;
+
+    #[test]
+    fn a_budget_too_small_for_a_large_buffer_still_gives_the_usual_one() {
+        let mut buffers = Buffers::new((LARGE_BUFFER + BUFFER) as u64);
+        let frame = Frame::new(Header::new(Command::PREPARE), vec![1; 100].into()).expect("small");
+        let mut held = buffers.take(BUFFER).expect("within the budget");
+        held.extend_from_slice(&frame.to_bytes());
+        let _frame = held.split();
+        buffers.retire(held, BUFFER + 1);
+
+        let mut reader = Reader::new(1 << 20, &frame.to_bytes()[..300]);
+        reader.wanted = LARGE_BUFFER;
+        for _ in 0..3 {
+            assert!(reader.make_room(&mut buffers));
+            assert_eq!(reader.capacity, BUFFER);
+            let room = reader.deframer.buffer_mut().capacity() - reader.deframer.buffered();
+            assert!(room >= LEAST_READ);
+            // As if it had been filled and its frames were gone.
+            let _ = reader.deframer.buffer_mut().split();
+            let tail = reader.deframer.buffer_mut().capacity();
+            reader.deframer.buffer_mut().resize(tail, 0);
+            let _ = reader.deframer.buffer_mut().split();
+        }
     }
 }

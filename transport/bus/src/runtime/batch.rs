@@ -182,6 +182,8 @@ fn end_of(slice: &libc::iovec) -> *const u8 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn lens(batch: &Batch<'_>) -> Vec<usize> {
@@ -232,5 +234,46 @@ mod tests {
         let taken = (0..1000).take_while(|_| batch.push(&large)).count();
         assert_eq!((taken, lens(&batch).len()), (SLICES, SLICES));
         assert!(!batch.push(&large[..1]), "packing would take another slice");
+    }
+
+    /// Where a piece lies: right behind the one before, or this far into the memory.
+    fn place() -> impl Strategy<Value = Option<usize>> {
+        prop_oneof![3 => Just(None), 1 => (0..200_000_usize).prop_map(Some)]
+    }
+
+    fn size() -> impl Strategy<Value = usize> {
+        prop_oneof![
+            8 => 0..300_usize,
+            4 => PACKED - 2..PACKED + 3,
+            2 => 0..3 * PACKED,
+            1 => SCRATCH - 2..SCRATCH + 3,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_is_its_pieces_in_order(pieces in prop::collection::vec((place(), size()), 0..400)) {
+            let memory: Vec<u8> = (0..400_000_u32).map(|n| (n * 7 + n / 251) as u8).collect();
+            let mut scratch = Scratch::new();
+            let mut batch = scratch.batch();
+            let (mut expected, mut end, mut first) = (Vec::new(), 0, None);
+            for (place, size) in pieces {
+                let start = place.unwrap_or(end);
+                let Some(piece) = memory.get(start..start + size) else { continue };
+                if !batch.push(piece) {
+                    prop_assert_eq!(batch.slices().len(), SLICES);
+                    break;
+                }
+                end = start + size;
+                expected.extend_from_slice(piece);
+                first = first.or((size > 0).then_some(piece));
+            }
+            prop_assert!(batch.slices().len() <= SLICES);
+            prop_assert!(batch.slices().iter().all(|slice| slice.iov_len > 0));
+            prop_assert_eq!(batch.len(), expected.len());
+            prop_assert_eq!(batch.first(), first.unwrap_or_default());
+            prop_assert!(batch.to_bytes() == expected);
+            prop_assert!(batch.scratch.bytes.capacity() == SCRATCH, "it never moves");
+        }
     }
 }

@@ -5,6 +5,8 @@
 //! oneshot poll, which goes to the kernel together with the wait for all of them, so a shard sleeps and
 //! wakes with one system call however many links it has.
 
+#[cfg(test)]
+mod stress;
 mod watched;
 
 use std::cell::{Cell, RefCell};
@@ -12,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,8 +75,8 @@ pub(super) struct Driver {
     inbox: Arc<Inbox>,
     /// How many turns there have been since the kernel was last turned to.
     busy_turns: Cell<u32>,
-    /// Where completions are put for a moment; kept for its memory.
-    completed: Cell<Vec<u64>>,
+    /// Completions that have been taken from the ring and not dealt with.
+    completed: RefCell<Vec<u64>>,
     spin: Duration,
 }
 
@@ -126,7 +128,7 @@ impl Driver {
             ready: RefCell::default(),
             tasks: RefCell::default(),
             busy_turns: Cell::new(0),
-            completed: Cell::default(),
+            completed: RefCell::default(),
             inbox: Arc::new(inbox),
             spin,
         }))
@@ -193,8 +195,7 @@ impl Driver {
     }
 
     /// Hands the kernel what has gathered and takes what it has for us, waiting for that if `idle`.
-    fn look(self: &Rc<Self>, idle: bool) {
-        let mut completed = self.completed.take();
+    fn look(&self, idle: bool) {
         {
             let mut ring = self.ring.borrow_mut();
             if idle {
@@ -203,20 +204,36 @@ impl Driver {
             } else if self.is_due(&mut ring) {
                 submit(&ring);
             }
-            completed.extend(ring.completion().map(|completion| completion.user_data()));
+            self.take_completions(&mut ring);
         }
-        for poll in completed.drain(..) {
-            match poll {
-                NOBODY => {}
-                WOKEN => self.poll_event(),
-                ALARM => self.alarm.set(None),
-                poll => {
-                    let (interests, direction) = self.polls.borrow_mut().remove(poll as usize);
-                    interests.of(direction).fire();
-                }
+        // Dealing with them may queue requests, and that may bring more.
+        while !self.completed.borrow().is_empty() {
+            let mut completed = self.completed.take();
+            completed.drain(..).for_each(|completion| self.complete(completion));
+            let mut more = self.completed.borrow_mut();
+            if more.is_empty() {
+                // For its memory.
+                *more = completed;
+                return;
             }
         }
-        self.completed.set(completed);
+    }
+
+    fn complete(&self, completion: u64) {
+        match completion {
+            NOBODY => {}
+            WOKEN => self.poll_event(),
+            ALARM => self.alarm.set(None),
+            poll => {
+                let (interests, direction) = self.polls.borrow_mut().remove(poll as usize);
+                interests.of(direction).fire();
+            }
+        }
+    }
+
+    fn take_completions(&self, ring: &mut IoUring) {
+        let completed = ring.completion().map(|completion| completion.user_data());
+        self.completed.borrow_mut().extend(completed);
     }
 
     /// Whether a busy driver should turn to the kernel: at once for what the kernel has for us, and now and
@@ -239,7 +256,7 @@ impl Driver {
         }
         self.inbox.asleep.store(true, SeqCst);
         fence(SeqCst);
-        if self.inbox.tasks.1.is_empty() {
+        if self.inbox.tasks.1.is_empty() && self.completed.borrow().is_empty() {
             // A signal came, or completions have to be taken first: both are seen to.
             let _ = ring.submit_and_wait(1);
         }
@@ -265,10 +282,7 @@ impl Driver {
             }
         };
         self.alarm.set(Some(due));
-        // SAFETY: the time that the request points to lives as long as the driver, and so as the ring.
-        while unsafe { ring.submission().push(&request) }.is_err() {
-            submit(ring);
-        }
+        self.push(ring, &request);
     }
 
     /// Looks for work without sleeping; whether some came.
@@ -278,6 +292,7 @@ impl Driver {
         loop {
             for _ in 0..32 {
                 let came = ring.submission().taskrun() || !ring.completion().is_empty();
+                let came = came || !self.completed.borrow().is_empty();
                 if came || !self.inbox.tasks.1.is_empty() {
                     return true;
                 }
@@ -289,23 +304,42 @@ impl Driver {
         }
     }
 
-    /// Waits for another thread's wake-up. The event is never read: what counts is that it changes.
+    /// Waits for another thread's wake-up. What it has written so far is of no interest: the inbox is
+    /// looked at before the driver sleeps.
     fn poll_event(&self) {
         let event = Fd(self.inbox.event.as_raw_fd());
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.inbox.event, &mut count);
-        self.push(opcode::PollAdd::new(event, libc::POLLIN as u32).build().user_data(WOKEN));
+        let poll = opcode::PollAdd::new(event, libc::POLLIN as u32).build().user_data(WOKEN);
+        self.push(&mut self.ring.borrow_mut(), &poll);
+    }
+
+    /// Has the kernel watch a descriptor; returns the poll's number.
+    fn add_poll(&self, fd: BorrowedFd<'_>, interests: &Rc<Interests>, way: Direction) -> usize {
+        let poll = self.polls.borrow_mut().insert((interests.clone(), way));
+        let events = if way == Direction::In { libc::POLLIN } else { libc::POLLOUT };
+        let request = opcode::PollAdd::new(Fd(fd.as_raw_fd()), events as u32).build();
+        self.push(&mut self.ring.borrow_mut(), &request.user_data(poll as u64));
+        poll
+    }
+
+    /// Has the kernel give up a poll that has not been reported yet, for each keeps its file open.
+    ///
+    /// It may have been answered already. Its number is not free before that is reported, so whichever
+    /// poll has it next is queued behind this request, which cannot hit that one.
+    fn remove_poll(&self, poll: usize) {
+        let request = opcode::PollRemove::new(poll as u64).build().user_data(NOBODY);
+        self.push(&mut self.ring.borrow_mut(), &request);
     }
 
     /// Queues a request for the kernel.
-    fn push(&self, request: squeue::Entry) {
-        let mut ring = self.ring.borrow_mut();
-        loop {
-            // SAFETY: requests are polls and their removals, which point to no memory.
-            if unsafe { ring.submission().push(&request) }.is_ok() {
-                return;
-            }
-            submit(&ring);
+    fn push(&self, ring: &mut IoUring, request: &squeue::Entry) {
+        // SAFETY: polls and their removals point to no memory, and the time that a request for the alarm
+        // points to lives as long as the driver, and so as the ring.
+        while unsafe { ring.submission().push(request) }.is_err() {
+            submit(ring);
+            // Some kernels take no requests as long as there is no room for completions.
+            self.take_completions(ring);
         }
     }
 }
@@ -334,13 +368,13 @@ fn submit(ring: &IoUring) {
     let _ = ring.submit();
 }
 
-/// A driver that is the calling thread's current one.
-struct Running(Rc<Driver>);
+/// A driver that is the calling thread's current one, and the one that was before.
+struct Running(Rc<Driver>, Option<Rc<Driver>>);
 
 impl Running {
     fn start(driver: Rc<Driver>) -> Self {
-        CURRENT.set(Some(driver.clone()));
-        Self(driver)
+        let before = CURRENT.replace(Some(driver.clone()));
+        Self(driver, before)
     }
 }
 
@@ -355,14 +389,18 @@ impl std::ops::Deref for Running {
 /// Drops the tasks that are left, and has the kernel let go of their descriptors.
 impl Drop for Running {
     fn drop(&mut self) {
-        // A task that is woken is in one of the queues, and dropping it there drops its future.
-        let tasks: Vec<Waker> = self.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
-        tasks.into_iter().for_each(Waker::wake);
-        loop {
-            let task = self.ready.borrow_mut().pop_front();
-            let task = task.or_else(|| self.inbox.tasks.1.try_recv().ok());
-            if task.is_none() {
-                break;
+        // A task that is woken is in one of the queues, and dropping it there drops its future. One that
+        // another thread is waking is there in a moment.
+        while !self.tasks.borrow().is_empty() {
+            let tasks: Vec<Waker> =
+                self.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
+            tasks.into_iter().for_each(Waker::wake);
+            loop {
+                let task = self.ready.borrow_mut().pop_front();
+                let task = task.or_else(|| self.inbox.tasks.1.try_recv().ok());
+                if task.is_none() {
+                    break;
+                }
             }
         }
         let mut ring = self.ring.borrow_mut();
@@ -373,8 +411,10 @@ impl Drop for Running {
             if done || ring.submit().is_err() {
                 break;
             }
+            ring.completion().for_each(drop);
         }
-        CURRENT.set(None);
+        drop(ring);
+        CURRENT.set(self.1.take());
     }
 }
 

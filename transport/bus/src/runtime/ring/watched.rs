@@ -1,14 +1,11 @@
 //! Descriptors whose readiness the ring reports.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use io_uring::opcode;
-use io_uring::types::Fd;
-
-use super::{Driver, NOBODY};
+use super::Driver;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,12 +89,8 @@ impl<F: AsFd> Watched<F> {
             }
             State::Armed(_) => {}
             State::Idle => {
-                let poll =
-                    self.driver.polls.borrow_mut().insert((self.interests.clone(), direction));
+                let poll = self.driver.add_poll(self.as_fd(), &self.interests, direction);
                 interest.state.set(State::Armed(poll));
-                let events = if direction == Direction::In { libc::POLLIN } else { libc::POLLOUT };
-                let request = opcode::PollAdd::new(Fd(self.fd.as_fd().as_raw_fd()), events as u32);
-                self.driver.push(request.build().user_data(poll as u64));
             }
         }
         let mut waker = interest.waker.borrow_mut();
@@ -114,7 +107,7 @@ impl<F: AsFd> AsFd for Watched<F> {
     }
 }
 
-/// Has the kernel give up its polls, for each keeps the file open.
+/// Has the kernel give up its polls.
 impl<F: AsFd> Drop for Watched<F> {
     fn drop(&mut self) {
         for direction in [Direction::In, Direction::Out] {
@@ -122,8 +115,7 @@ impl<F: AsFd> Drop for Watched<F> {
             let waker = interest.waker.borrow_mut().take();
             drop(waker);
             if let State::Armed(poll) = interest.state.get() {
-                let request = opcode::PollRemove::new(poll as u64).build();
-                self.driver.push(request.user_data(NOBODY));
+                self.driver.remove_poll(poll);
             }
         }
     }
