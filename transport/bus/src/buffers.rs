@@ -57,13 +57,15 @@ impl Buffers {
             // Those that are held for long must not hide the others.
             self.retired.rotate_left(1);
         }
-        if self.retired_bytes + capacity as u64 > self.budget {
+        (self.has_room(capacity) || self.retired_bytes == 0).then(|| Self::make(capacity))
+    }
+
+    /// Whether the budget has room for `bytes` beside what is held.
+    pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
+        if self.retired_bytes + bytes as u64 > self.budget {
             self.sweep(0);
-            if self.retired_bytes + capacity as u64 > self.budget && self.retired_bytes > 0 {
-                return None;
-            }
         }
-        Some(Self::make(capacity))
+        self.retired_bytes + bytes as u64 <= self.budget
     }
 
     /// Takes back a buffer of `capacity` bytes; frames of it may still be held.

@@ -106,11 +106,14 @@ impl Reader {
         if room >= enough {
             return true;
         }
-        // A large buffer is a comfort that the budget may forbid.
         for size in [wanted, needed] {
             // If nobody holds a frame of this buffer any more, it starts over where it is.
             if self.capacity == size && self.deframer.buffer_mut().try_reclaim(size - started) {
                 return true;
+            }
+            // A large buffer is a comfort, for which the budget has to have room beside this one.
+            if size > needed && !buffers.has_room(self.capacity + size) {
+                continue;
             }
             if let Some(fresh) = buffers.take(size) {
                 let capacity = fresh.capacity();

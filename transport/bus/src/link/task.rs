@@ -20,7 +20,7 @@ use crate::runtime::{self, Stream};
 use crate::shard::Core;
 use crate::slot::LastReason;
 
-/// How many reads a link may make before others have their turn.
+/// How many reads and writes a link may make before others have their turn.
 const TURNS: usize = 8;
 
 /// How long a contested link may take to show life before the newcomer takes over.
@@ -150,8 +150,8 @@ enum Next {
 enum Flushed {
     /// Nothing.
     Empty,
-    /// What the handler has sent when it was told of room.
-    Refilled,
+    /// What others have to have their turn before, or the handler has sent when it was told of room.
+    More,
     /// What the socket has no room for, or no way to its peer.
     Blocked,
 }
@@ -199,7 +199,7 @@ impl<H: Handler> LinkTask<'_, H> {
             (true, None) => Next::Wait,
             (false, broken) => self.read(cx).map_err(|reason| broken.unwrap_or(reason))?,
         };
-        Ok(if flushed == Flushed::Refilled { Next::More } else { next })
+        Ok(if flushed == Flushed::More { Next::More } else { next })
     }
 
     /// Hands over every whole frame; true when the handler has paused the link.
@@ -235,12 +235,13 @@ impl<H: Handler> LinkTask<'_, H> {
         paused
     }
 
-    /// Writes what has gathered and tells the handler of room if it waits for that. What the handler
-    /// then sends is for the next turn, so that one that always has more leaves others theirs.
+    /// Writes what has gathered, as much as one call takes, and tells the handler of room if it waits for
+    /// that. The rest, and what the handler then sends, is for the next turn, so that a link that always
+    /// has more leaves others theirs.
     fn flush(&mut self, cx: &mut Context<'_>) -> Flushed {
         let local = &self.core.local;
         let slot = local.shared.slot(self.state.peer);
-        while !self.state.outbox.borrow().is_empty() {
+        if !self.state.outbox.borrow().is_empty() {
             if self.broken.is_some() {
                 return Flushed::Blocked;
             }
@@ -267,12 +268,15 @@ impl<H: Handler> LinkTask<'_, H> {
             metrics.bytes_out.add(written as u64);
             slot.frames_out.add(frames.into());
             slot.bytes_out.add(written as u64);
+            if !self.state.outbox.borrow().is_empty() {
+                return Flushed::More;
+            }
         }
         if slot.credit.take_wanted() {
             self.core.handler.borrow_mut().on_writable(&mut Link::new(local, self.state));
         }
         let refilled = !self.state.outbox.borrow().is_empty();
-        if refilled { Flushed::Refilled } else { Flushed::Empty }
+        if refilled { Flushed::More } else { Flushed::Empty }
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<Next, Reason> {
