@@ -12,7 +12,7 @@ const PANEL: (u32, u32) = (420, 250);
 const BACKGROUND: RGBColor = WHITE;
 
 /// One colour per contestant, the same in every plot.
-const COLOURS: [RGBColor; 9] = [
+const COLOURS: [RGBColor; 10] = [
     RGBColor(120, 120, 120),
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -22,6 +22,7 @@ const COLOURS: [RGBColor; 9] = [
     RGBColor(86, 180, 233),
     RGBColor(148, 103, 60),
     RGBColor(60, 60, 60),
+    RGBColor(240, 228, 66),
 ];
 
 /// Writes every plot that the report has data for.
