@@ -9,7 +9,7 @@ use crate::report::{Cell, Curve, Report};
 use crate::shape::Shape;
 
 const PANEL: (u32, u32) = (420, 250);
-const BACKGROUND: RGBColor = WHITE;
+pub(crate) const BACKGROUND: RGBColor = WHITE;
 
 /// One colour per contestant, the same in every plot.
 const COLOURS: [RGBColor; 10] = [
@@ -46,7 +46,7 @@ pub fn write(report: &Report, directory: &Path) -> Result<()> {
     latency(&curves, &directory.join("latency.svg"))
 }
 
-fn colour(contestant: &str) -> RGBColor {
+pub(crate) fn colour(contestant: &str) -> RGBColor {
     let all = crate::contestant::ALL.iter();
     let at = all.clone().position(|known| known.name() == contestant).unwrap_or(all.len());
     COLOURS[at % COLOURS.len()]
@@ -69,7 +69,7 @@ fn bars(report: &Report, shapes: &[Shape], file: &Path) -> Result<()> {
     root.present().with_context(|| file.display().to_string())
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 fn panel(area: &Area<'_>, shape: Shape, cells: &[&Cell]) -> Result<()> {
     let Some(first) = cells.first() else { return Ok(()) };

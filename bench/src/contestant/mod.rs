@@ -5,6 +5,7 @@
 
 mod blocking;
 mod frame_at_a_time;
+mod in_memory;
 mod limit;
 pub(crate) mod noise;
 mod ring_echo;

@@ -148,7 +148,9 @@ impl Link {
         loop {
             while self.written < self.owed {
                 match self.stream.write(&self.input[self.written..self.owed]) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Direction::Out),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        return Ok(Direction::Out);
+                    }
                     written => self.written += written.context("writing")?,
                 }
             }
