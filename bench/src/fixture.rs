@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::{Bytes, BytesMut};
 use ringseal_auth::{
     Acceptor, Auth, AwaitChallenge, AwaitFinish, Dialer, DialerNext, DialerStep, Enforcement,
-    HelloStep, Identity, KeyRing, Nonce, Secret, Transcript, cluster_id,
+    HelloStep, Identity, KeyRing, Nonce, Outcome, Secret, Transcript, cluster_id,
 };
 use ringseal_wire::{ClusterId, DEFAULT_MAX_FRAME, Deframer, Header, HeaderView, ReplicaId};
 
@@ -109,24 +109,23 @@ impl Cluster {
     ///
     /// If the system has no randomness.
     pub fn shake_hands(&self) -> Result<()> {
-        self.shake(random_nonce()?, random_nonce()?)
+        self.shake(random_nonce()?, random_nonce()?).map(drop)
     }
 
-    /// The same with these nonces.
+    /// The same with these nonces; what the acceptor has found out.
     ///
     /// # Errors
     ///
     /// If one of them is all zeros.
-    pub fn shake_hands_with(&self, [dialer, acceptor]: [[u8; 32]; 2]) -> Result<()> {
+    pub fn shake_hands_with(&self, [dialer, acceptor]: [[u8; 32]; 2]) -> Result<Outcome> {
         self.shake(Nonce::new(dialer), Nonce::new(acceptor))
     }
 
-    fn shake(&self, dialer: Option<Nonce>, acceptor: Option<Nonce>) -> Result<()> {
+    fn shake(&self, dialer: Option<Nonce>, acceptor: Option<Nonce>) -> Result<Outcome> {
         let (hello, dialer) = self.hello_between(DIALER, ACCEPTOR, dialer)?;
         let (challenge, acceptor) = self.challenge_with(&hello, acceptor)?;
         let finish = finish(dialer, challenge.as_view())?;
-        acceptor.on_finish(finish.as_view())?;
-        Ok(())
+        Ok(acceptor.on_finish(finish.as_view())?)
     }
 }
 

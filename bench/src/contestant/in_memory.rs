@@ -39,7 +39,7 @@ impl Client for Handshakes {
         loop {
             match self.random {
                 true => self.cluster.shake_hands()?,
-                false => self.cluster.shake_hands_with(fixture::NONCES)?,
+                false => self.cluster.shake_hands_with(fixture::NONCES).map(drop)?,
             }
             handshakes += 1;
             if !clock.tick() {
