@@ -15,6 +15,7 @@ pub mod growth;
 pub mod material;
 pub mod measure;
 pub mod output;
+pub mod page;
 pub mod peer;
 pub mod plot;
 pub mod process;

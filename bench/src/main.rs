@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use ringseal_bench::compare::{self, Plan};
 use ringseal_bench::contestant::{self, Contestant};
 use ringseal_bench::output::Output;
+use ringseal_bench::page::PageArgs;
 use ringseal_bench::report::Report;
 use ringseal_bench::scale::ScaleArgs;
 use ringseal_bench::siege::{self, Against, Attack};
@@ -33,6 +34,8 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Run compare and scale and write the book's page of benchmarks.
+    Page(PageArgs),
     /// Test whether checking a MAC takes as long for a near miss as for a random one.
     Dudect {
         /// Measurements to take of each function.
@@ -122,6 +125,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Scale { scale, output } => {
             output.write(&scale.run()?, growth::write).map(|()| ExitCode::SUCCESS)
         }
+        Command::Page(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Dudect { samples } => {
             let constant = dudect::run(samples)?;
             Ok(if constant { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -241,7 +241,7 @@ impl Report {
             rows.push(row);
         }
         writeln!(f, "\n### {shape}\n")?;
-        aligned(f, &rows)
+        write!(f, "{}", Aligned(&rows))
     }
 }
 
@@ -275,24 +275,29 @@ impl fmt::Display for Tables<'_> {
     }
 }
 
-/// A Markdown table with its columns aligned.
-fn aligned(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
-    let widths: Vec<_> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    for (at, row) in rows.iter().enumerate() {
-        for (text, width) in row.iter().zip(&widths) {
-            write!(f, "| {text:width$} ")?;
-        }
-        writeln!(f, "|")?;
-        if at == 0 {
-            for width in &widths {
-                write!(f, "|{:-<1$}", "", width + 2)?;
+/// Rows, the heading first, as a Markdown table with its columns aligned.
+pub(crate) struct Aligned<'a>(pub(crate) &'a [Vec<String>]);
+
+impl fmt::Display for Aligned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.0.first().map_or(0, Vec::len);
+        let width =
+            |column: usize| self.0.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<_> = (0..columns).map(width).collect();
+        for (at, row) in self.0.iter().enumerate() {
+            for (text, width) in row.iter().zip(&widths) {
+                write!(f, "| {text:width$} ")?;
             }
             writeln!(f, "|")?;
+            if at == 0 {
+                for width in &widths {
+                    write!(f, "|{:-<1$}", "", width + 2)?;
+                }
+                writeln!(f, "|")?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn spread(cell: &Cell) -> String {

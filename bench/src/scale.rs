@@ -35,13 +35,13 @@ const IDLE: &[&str] = &["idle-0", "idle-16", "idle-64", "idle-240", "idle-0x2", 
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
     /// Rounds, in each of which every contestant takes its turn.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = Self::DEFAULT.rounds, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// Milliseconds that each contestant moves frames in each round.
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    #[arg(long, default_value_t = Self::DEFAULT.millis, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub millis: u64,
     /// Milliseconds that links rest in each round.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    #[arg(long, default_value_t = Self::DEFAULT.idle_millis, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub idle_millis: u64,
     /// One round of 20 ms: shows that everything runs, measures nothing.
     #[arg(long, conflicts_with_all = ["rounds", "millis", "idle_millis"])]
@@ -49,6 +49,12 @@ pub struct ScaleArgs {
 }
 
 impl ScaleArgs {
+    /// What is measured when nothing is said on the command line.
+    pub const DEFAULT: Self = Self { rounds: 3, millis: 300, idle_millis: 2000, quick: false };
+
+    /// One short round.
+    pub const QUICK: Self = Self { quick: true, ..Self::DEFAULT };
+
     /// Runs all of it.
     ///
     /// # Errors
