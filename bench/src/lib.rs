@@ -7,6 +7,7 @@
 
 pub mod compare;
 pub mod contestant;
+pub mod count;
 pub mod dudect;
 pub mod fixture;
 pub mod frame;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use ringseal_bench::compare::{self, Plan};
 use ringseal_bench::contestant::{self, Contestant};
+use ringseal_bench::count::{self, Piece};
 use ringseal_bench::output::Output;
 use ringseal_bench::page::PageArgs;
 use ringseal_bench::report::Report;
@@ -46,6 +47,24 @@ enum Command {
     ///
     /// Fails if the bus does not hold; what the reference does is for comparison only.
     Siege(SiegeArgs),
+    /// Count the instructions of the smallest pieces of work, and compare with the committed figures.
+    Instructions {
+        /// Where the figures are.
+        #[arg(long, value_name = "FILE", default_value = "bench/instructions.toml")]
+        file: PathBuf,
+        /// Write the figures instead.
+        #[arg(long)]
+        write: bool,
+    },
+    /// A piece of work for callgrind to watch: started by `instructions`, not by hand.
+    #[command(hide = true)]
+    Count {
+        /// The piece; without one, says what the CPU can do.
+        piece: Option<Piece>,
+        /// How many of it.
+        #[arg(long, default_value_t = 1)]
+        times: usize,
+    },
     /// One end of a comparison: started by it, not by hand.
     #[command(hide = true)]
     Peer,
@@ -132,6 +151,16 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Siege(args) => besiege(&args),
         Command::SiegeChild => siege::run_child().map(|()| ExitCode::SUCCESS),
+        Command::Instructions { file, write } => {
+            count::check(&file, write).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Count { piece: Some(piece), times } => {
+            count::work(piece, times).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Count { piece: None, .. } => {
+            println!("cpu: {}", count::cpu());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Peer => peer::run().map(|()| ExitCode::SUCCESS),
     }
 }
