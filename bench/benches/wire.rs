@@ -2,13 +2,10 @@
 
 use std::hint::black_box;
 
-use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use ringseal_bench::fixture;
 use ringseal_bench::frame::{self, HEADER, REQUEST};
-use ringseal_wire::{DEFAULT_MAX_FRAME, Deframer, HeaderView};
-
-/// What one large read brings.
-const BUFFER: usize = 64 << 10;
+use ringseal_wire::{Deframer, HeaderView};
 
 fn parse(c: &mut Criterion) {
     let header = frame::build(HEADER, REQUEST);
@@ -24,24 +21,12 @@ fn parse(c: &mut Criterion) {
 fn deframe(c: &mut Criterion) {
     let mut group = c.benchmark_group("wire/deframe a full buffer");
     for size in [HEADER, 4 << 10, 64 << 10] {
-        let frames = BUFFER / size;
-        let received = frame::repeat(&frame::build(size, REQUEST), frames);
-        group.throughput(Throughput::Elements(frames as u64));
+        let received = fixture::full_buffer(size);
+        group.throughput(Throughput::Elements((received.len() / size) as u64));
         group.bench_function(format!("{size} B frames"), |b| {
-            b.iter_batched_ref(|| filled(&received), take_all, BatchSize::SmallInput);
+            let cut = |deframer: &mut Deframer| fixture::cut(deframer).expect("whole frames");
+            b.iter_batched_ref(|| fixture::filled(&received), cut, BatchSize::SmallInput);
         });
-    }
-}
-
-fn filled(received: &Bytes) -> Deframer {
-    let mut deframer = Deframer::new(DEFAULT_MAX_FRAME);
-    *deframer.buffer_mut() = BytesMut::from(&received[..]);
-    deframer
-}
-
-fn take_all(deframer: &mut Deframer) {
-    while let Some(frame) = deframer.next_frame().expect("sizes are right") {
-        black_box(frame);
     }
 }
 

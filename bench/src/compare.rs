@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -50,7 +51,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
             progress(&format!("{shape}: round {round} of {}", plan.rounds));
             field.round(plan.time)?;
         }
-        if plan.syscalls {
+        if plan.syscalls && !matches!(shape, Shape::Idle { .. }) {
             progress(&format!("{shape}: counting system calls"));
             field.count_syscalls(plan.time, &mut report.notes)?;
         }
@@ -58,9 +59,6 @@ pub fn run(plan: &Plan) -> Result<Report> {
     }
     if cfg!(debug_assertions) {
         report.notes.push("a debug build: these numbers mean nothing".to_owned());
-    }
-    if !plan.syscalls {
-        report.notes.push("syscalls: not measured (--syscalls counts them)".to_owned());
     }
     progress("");
     Ok(report)
@@ -97,10 +95,10 @@ impl Field {
             let name = self.contestants[at].name();
             let turn = take_turn(name, &self.scene, time)
                 .with_context(|| format!("{name} in {}", self.scene.shape))?;
-            for (metric, value) in turn.values(self.scene.shape) {
+            for (metric, value) in turn.values {
                 self.values[at].entry(metric).or_default().push(value);
             }
-            match (&mut self.latencies[at], turn.outcome.latencies) {
+            match (&mut self.latencies[at], turn.latencies) {
                 (Some(all), Some(more)) => all.add(&more)?,
                 (none @ None, first) => *none = first,
                 (Some(_), None) => {}
@@ -149,49 +147,51 @@ impl Field {
     }
 }
 
+/// What one turn measured.
+struct Turn {
+    values: Vec<(Metric, f64)>,
+    latencies: Option<Latencies>,
+}
+
 /// One contestant's turn: fresh processes, a short warm-up, one measured run.
 fn take_turn(contestant: &str, scene: &Scene, time: Duration) -> Result<Turn> {
     let mut ends = Ends::start(contestant, scene)?;
+    if matches!(scene.shape, Shape::Idle { .. }) {
+        return Ok(Turn { values: ends.idle(time)?, latencies: None });
+    }
     ends.run(time / 8)?;
     let before = ends.server_cpu()?;
     let outcome = ends.run(time)?;
     let after = ends.server_cpu()?;
     let server_cpu = before.zip(after).map(|(before, after)| after.saturating_sub(before));
-    Ok(Turn { outcome, server_cpu })
+    let values = values(&outcome, server_cpu);
+    debug_assert!(values.iter().any(|(metric, _)| *metric == Metric::primary(scene.shape)));
+    Ok(Turn { values, latencies: outcome.latencies })
 }
 
-/// What one turn measured.
-struct Turn {
-    outcome: Outcome,
-    server_cpu: Option<Duration>,
-}
-
-impl Turn {
-    fn values(&self, shape: Shape) -> Vec<(Metric, f64)> {
-        let operations = self.outcome.operations as f64;
-        let client_cpu = self.outcome.cpu_ns as f64 / operations;
-        let Some(server_cpu) = self.server_cpu else {
-            return vec![(Metric::Cpu, client_cpu)];
-        };
-        let mut values = vec![
-            (Metric::Throughput, operations * 1e9 / self.outcome.elapsed_ns as f64),
-            (Metric::CpuClient, client_cpu),
-            (Metric::CpuServer, server_cpu.as_nanos() as f64 / operations),
-        ];
-        if let Some(latencies) = &self.outcome.latencies {
-            values.push((Metric::LatencyP50, latencies.quantile(0.50) as f64));
-            values.push((Metric::LatencyP99, latencies.quantile(0.99) as f64));
-            values.push((Metric::LatencyMax, latencies.max() as f64));
-        }
-        debug_assert!(values.iter().any(|(metric, _)| *metric == Metric::primary(shape)));
-        values
+fn values(outcome: &Outcome, server_cpu: Option<Duration>) -> Vec<(Metric, f64)> {
+    let operations = outcome.operations as f64;
+    let client_cpu = outcome.cpu_ns as f64 / operations;
+    let Some(server_cpu) = server_cpu else {
+        return vec![(Metric::Cpu, client_cpu)];
+    };
+    let mut values = vec![
+        (Metric::Throughput, operations * 1e9 / outcome.elapsed_ns as f64),
+        (Metric::CpuClient, client_cpu),
+        (Metric::CpuServer, server_cpu.as_nanos() as f64 / operations),
+    ];
+    if let Some(latencies) = &outcome.latencies {
+        values.push((Metric::LatencyP50, latencies.quantile(0.50) as f64));
+        values.push((Metric::LatencyP99, latencies.quantile(0.99) as f64));
+        values.push((Metric::LatencyMax, latencies.max() as f64));
     }
+    values
 }
 
 /// Both ends of one measurement.
 struct Ends {
     /// First, so that it is dropped first: the server should see its links close.
-    client: Peer,
+    client: Option<Peer>,
     server: Option<Peer>,
 }
 
@@ -203,22 +203,39 @@ impl Ends {
             role,
             core,
         };
-        if scene.shape == Shape::HandshakeCpu {
-            let (client, _) = Peer::start(&assignment(Role::Alone, CLIENT_CORE))?;
-            return Ok(Self { client, server: None });
+        if scene.shape.in_memory() {
+            let (alone, _) = Peer::start(&assignment(Role::Alone, CLIENT_CORE))?;
+            return Ok(Self { client: Some(alone), server: None });
         }
         let (server, answer) = Peer::start(&assignment(Role::Server, SERVER_CORE))?;
         let Answer::Listening(address) = answer else { bail!("a server said {answer:?}") };
-        let (client, _) = Peer::start(&assignment(Role::Client(address), CLIENT_CORE))?;
-        Ok(Self { client, server: Some(server) })
+        let mut ends = Self { client: None, server: Some(server) };
+        if !matches!(scene.shape, Shape::Idle { links: 0, .. }) {
+            let (client, _) = Peer::start(&assignment(Role::Client(address), CLIENT_CORE))?;
+            ends.client = Some(client);
+        }
+        Ok(ends)
     }
 
     fn run(&mut self, time: Duration) -> Result<Outcome> {
-        match self.client.ask(Order::Run(time))? {
+        match self.client.as_mut().context("no client to run")?.ask(Order::Run(time))? {
             Answer::Outcome(outcome) if outcome.operations > 0 => Ok(outcome),
             Answer::Outcome(_) => bail!("nothing was moved"),
             other => bail!("told to run, a client said {other:?}"),
         }
+    }
+
+    /// Lets the server rest after a little traffic.
+    fn idle(&mut self, time: Duration) -> Result<Vec<(Metric, f64)>> {
+        if self.client.is_some() {
+            self.run(time / 8)?;
+        }
+        let server = self.server.as_mut().context("no server to rest")?;
+        let before = server.cpu()?;
+        thread::sleep(time);
+        let used = server.cpu()?.saturating_sub(before);
+        let share = 100.0 * used.as_secs_f64() / time.as_secs_f64();
+        Ok(vec![(Metric::Memory, server.resident()? as f64), (Metric::IdleCpu, share)])
     }
 
     fn server_cpu(&mut self) -> Result<Option<Duration>> {
@@ -227,7 +244,8 @@ impl Ends {
 
     /// Runs once more with the system calls of both ends counted, per operation.
     fn count(&mut self, time: Duration) -> Result<Vec<(Metric, f64)>> {
-        let client = Counter::start(self.client.id())?;
+        let client = self.client.as_ref().context("no client to count")?;
+        let client = Counter::start(client.id())?;
         let server = self.server.as_ref().map(|server| Counter::start(server.id())).transpose()?;
         let operations = self.run(time)?.operations as f64;
         let mut counts = vec![(Metric::SyscallsClient, client.finish()? as f64 / operations)];

@@ -1,17 +1,29 @@
-//! Two replicas of one cluster, and the steps of their handshake, for benches of `ringseal-auth`.
+//! What benches of `ringseal-auth` and `ringseal-wire` work on: two replicas of one cluster and the
+//! steps of their handshake, and a receive buffer full of frames.
+
+use std::hint::black_box;
 
 use anyhow::{Context, Result, anyhow, bail};
+use bytes::{Bytes, BytesMut};
 use ringseal_auth::{
     Acceptor, Auth, AwaitChallenge, AwaitFinish, Dialer, DialerNext, DialerStep, Enforcement,
-    HelloStep, Identity, KeyRing, Nonce, Secret, Transcript, cluster_id,
+    HelloStep, Identity, KeyRing, Nonce, Outcome, Secret, Transcript, cluster_id,
 };
-use ringseal_wire::{ClusterId, Header, HeaderView, ReplicaId};
+use ringseal_wire::{ClusterId, DEFAULT_MAX_FRAME, Deframer, Header, HeaderView, ReplicaId};
+
+use crate::frame::{self, REQUEST};
 
 /// The lower id, which dials.
 pub const DIALER: ReplicaId = ReplicaId::new(1);
 
 /// The higher id, which accepts.
 pub const ACCEPTOR: ReplicaId = ReplicaId::new(2);
+
+/// What one large read brings, in bytes.
+const BUFFER: usize = 64 << 10;
+
+/// The dialer's nonce and the acceptor's, for those who want the same work every time.
+pub const NONCES: [[u8; 32]; 2] = [[7; 32], [9; 32]];
 
 /// What both replicas hold.
 #[derive(Debug)]
@@ -41,14 +53,13 @@ impl Cluster {
         Identity::new(self.id, replica, auth)
     }
 
-    /// The Hello of [`DIALER`] to [`ACCEPTOR`], with a nonce that is always the same: benches want
-    /// the same work every time.
+    /// The Hello of [`DIALER`] to [`ACCEPTOR`], with a nonce of [`NONCES`].
     ///
     /// # Errors
     ///
     /// Never, unless the protocol has changed.
     pub fn hello(&self) -> Result<(Header, AwaitChallenge<'_>)> {
-        self.hello_between(DIALER, ACCEPTOR, Nonce::new([7; 32]))
+        self.hello_between(DIALER, ACCEPTOR, Nonce::new(NONCES[0]))
     }
 
     /// The Hello of `dialer` to `acceptor`.
@@ -69,13 +80,13 @@ impl Cluster {
         }
     }
 
-    /// The acceptor's first step: the Challenge, with a nonce that is always the same.
+    /// The acceptor's first step: the Challenge, with a nonce of [`NONCES`].
     ///
     /// # Errors
     ///
     /// If the Hello is refused.
     pub fn challenge(&self, hello: &Header) -> Result<(Header, AwaitFinish<'_>)> {
-        self.challenge_with(hello, Nonce::new([9; 32]))
+        self.challenge_with(hello, Nonce::new(NONCES[1]))
     }
 
     fn challenge_with(
@@ -98,11 +109,23 @@ impl Cluster {
     ///
     /// If the system has no randomness.
     pub fn shake_hands(&self) -> Result<()> {
-        let (hello, dialer) = self.hello_between(DIALER, ACCEPTOR, random_nonce()?)?;
-        let (challenge, acceptor) = self.challenge_with(&hello, random_nonce()?)?;
+        self.shake(random_nonce()?, random_nonce()?).map(drop)
+    }
+
+    /// The same with these nonces; what the acceptor has found out.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is all zeros.
+    pub fn shake_hands_with(&self, [dialer, acceptor]: [[u8; 32]; 2]) -> Result<Outcome> {
+        self.shake(Nonce::new(dialer), Nonce::new(acceptor))
+    }
+
+    fn shake(&self, dialer: Option<Nonce>, acceptor: Option<Nonce>) -> Result<Outcome> {
+        let (hello, dialer) = self.hello_between(DIALER, ACCEPTOR, dialer)?;
+        let (challenge, acceptor) = self.challenge_with(&hello, acceptor)?;
         let finish = finish(dialer, challenge.as_view())?;
-        acceptor.on_finish(finish.as_view())?;
-        Ok(())
+        Ok(acceptor.on_finish(finish.as_view())?)
     }
 }
 
@@ -127,4 +150,34 @@ pub fn finish(dialer: AwaitChallenge<'_>, challenge: HeaderView<'_>) -> Result<H
         DialerStep::Finish { frame, .. } => Ok(frame),
         DialerStep::Plain { .. } => bail!("a plain link under enforce"),
     }
+}
+
+/// As many frames of `size` bytes as one large read brings.
+///
+/// # Panics
+///
+/// If no shape has frames of this size.
+#[must_use]
+pub fn full_buffer(size: usize) -> Bytes {
+    frame::repeat(&frame::build(size, REQUEST), BUFFER / size)
+}
+
+/// A deframer that has read `received`.
+#[must_use]
+pub fn filled(received: &Bytes) -> Deframer {
+    let mut deframer = Deframer::new(DEFAULT_MAX_FRAME);
+    *deframer.buffer_mut() = BytesMut::from(&received[..]);
+    deframer
+}
+
+/// Takes every frame out of `deframer` and drops it.
+///
+/// # Errors
+///
+/// If there is something in it that is no frame.
+pub fn cut(deframer: &mut Deframer) -> Result<()> {
+    while let Some(frame) = deframer.next_frame()? {
+        black_box(frame);
+    }
+    Ok(())
 }

@@ -7,15 +7,21 @@
 
 pub mod compare;
 pub mod contestant;
+pub mod count;
 pub mod dudect;
 pub mod fixture;
 pub mod frame;
+pub mod goals;
+pub mod growth;
 pub mod material;
 pub mod measure;
+pub mod output;
+pub mod page;
 pub mod peer;
 pub mod plot;
 pub mod process;
 pub mod report;
+pub mod scale;
 pub mod shape;
 pub mod siege;
 pub mod stats;

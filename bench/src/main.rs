@@ -8,9 +8,13 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use ringseal_bench::compare::{self, Plan};
 use ringseal_bench::contestant::{self, Contestant};
+use ringseal_bench::count::{self, Piece};
+use ringseal_bench::output::Output;
+use ringseal_bench::page::PageArgs;
 use ringseal_bench::report::Report;
+use ringseal_bench::scale::ScaleArgs;
 use ringseal_bench::siege::{self, Against, Attack};
-use ringseal_bench::{dudect, peer, plot, shape};
+use ringseal_bench::{dudect, growth, peer, plot, shape};
 
 /// Benches and comparisons of the ringseal replica bus.
 #[derive(Debug, Parser)]
@@ -24,6 +28,15 @@ struct Cli {
 enum Command {
     /// Run every contestant through every shape, side by side, and report medians.
     Compare(CompareArgs),
+    /// Measure the bus as work grows: links, shards, handshakes at once, links that rest.
+    Scale {
+        #[command(flatten)]
+        scale: ScaleArgs,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Run compare and scale and write the book's page of benchmarks.
+    Page(PageArgs),
     /// Test whether checking a MAC takes as long for a near miss as for a random one.
     Dudect {
         /// Measurements to take of each function.
@@ -34,6 +47,24 @@ enum Command {
     ///
     /// Fails if the bus does not hold; what the reference does is for comparison only.
     Siege(SiegeArgs),
+    /// Count the instructions of the smallest pieces of work, and compare with the committed figures.
+    Instructions {
+        /// Where the figures are.
+        #[arg(long, value_name = "FILE", default_value = "bench/instructions.toml")]
+        file: PathBuf,
+        /// Write the figures instead.
+        #[arg(long)]
+        write: bool,
+    },
+    /// A piece of work for callgrind to watch: started by `instructions`, not by hand.
+    #[command(hide = true)]
+    Count {
+        /// The piece; without one, says what the CPU can do.
+        piece: Option<Piece>,
+        /// How many of it.
+        #[arg(long, default_value_t = 1)]
+        times: usize,
+    },
     /// One end of a comparison: started by it, not by hand.
     #[command(hide = true)]
     Peer,
@@ -50,12 +81,8 @@ struct CompareArgs {
     /// Milliseconds that each contestant moves frames in each round.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     millis: u64,
-    /// Write the medians to this file as a JSON array.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write SVG plots to this directory.
-    #[arg(long, value_name = "DIR")]
-    plots: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
     /// Only these contestants, separated by commas.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
@@ -114,12 +141,26 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Compare(args) => compare(&args).map(|()| ExitCode::SUCCESS),
+        Command::Scale { scale, output } => {
+            output.write(&scale.run()?, growth::write).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Page(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Dudect { samples } => {
             let constant = dudect::run(samples)?;
             Ok(if constant { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Siege(args) => besiege(&args),
         Command::SiegeChild => siege::run_child().map(|()| ExitCode::SUCCESS),
+        Command::Instructions { file, write } => {
+            count::check(&file, write).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Count { piece: Some(piece), times } => {
+            count::work(piece, times).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Count { piece: None, .. } => {
+            println!("cpu: {}", count::cpu());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Peer => peer::run().map(|()| ExitCode::SUCCESS),
     }
 }
@@ -132,16 +173,11 @@ fn compare(args: &CompareArgs) -> Result<()> {
         time: Duration::from_millis(if args.quick { 20 } else { args.millis }),
         syscalls: args.syscalls,
     };
-    let report = compare::run(&plan)?;
-    print!("{report}");
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&report.cells)?;
-        std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;
+    let mut report = compare::run(&plan)?;
+    if !plan.syscalls {
+        report.notes.push("syscalls: not measured (--syscalls counts them)".to_owned());
     }
-    if let Some(directory) = &args.plots {
-        std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-        plot::write(&report, directory)?;
-    }
+    args.output.write(&report, plot::write)?;
     complete(&plan, &report)
 }
 

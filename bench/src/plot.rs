@@ -9,10 +9,10 @@ use crate::report::{Cell, Curve, Report};
 use crate::shape::Shape;
 
 const PANEL: (u32, u32) = (420, 250);
-const BACKGROUND: RGBColor = WHITE;
+pub(crate) const BACKGROUND: RGBColor = WHITE;
 
 /// One colour per contestant, the same in every plot.
-const COLOURS: [RGBColor; 9] = [
+const COLOURS: [RGBColor; 10] = [
     RGBColor(120, 120, 120),
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -22,6 +22,7 @@ const COLOURS: [RGBColor; 9] = [
     RGBColor(86, 180, 233),
     RGBColor(148, 103, 60),
     RGBColor(60, 60, 60),
+    RGBColor(240, 228, 66),
 ];
 
 /// Writes every plot that the report has data for.
@@ -45,7 +46,7 @@ pub fn write(report: &Report, directory: &Path) -> Result<()> {
     latency(&curves, &directory.join("latency.svg"))
 }
 
-fn colour(contestant: &str) -> RGBColor {
+pub(crate) fn colour(contestant: &str) -> RGBColor {
     let all = crate::contestant::ALL.iter();
     let at = all.clone().position(|known| known.name() == contestant).unwrap_or(all.len());
     COLOURS[at % COLOURS.len()]
@@ -68,7 +69,7 @@ fn bars(report: &Report, shapes: &[Shape], file: &Path) -> Result<()> {
     root.present().with_context(|| file.display().to_string())
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 fn panel(area: &Area<'_>, shape: Shape, cells: &[&Cell]) -> Result<()> {
     let Some(first) = cells.first() else { return Ok(()) };

@@ -149,6 +149,18 @@ impl Peer {
         }
     }
 
+    /// Bytes of the child's memory that are resident.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not say.
+    pub fn resident(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
+        Ok(kib.parse::<u64>().context("VmRSS")? << 10)
+    }
+
     fn hear(&mut self, patience: Duration) -> Result<Answer> {
         match self.0.hear(patience)? {
             Answer::Failed(why) => bail!("{why}"),

@@ -32,6 +32,10 @@ pub enum Metric {
     SyscallsClient,
     /// System calls per operation of the accepting process.
     SyscallsServer,
+    /// Resident memory of the accepting process.
+    Memory,
+    /// What the accepting process takes of a core while nothing happens.
+    IdleCpu,
 }
 
 impl Metric {
@@ -41,14 +45,15 @@ impl Metric {
         match shape {
             Shape::Echo { .. } | Shape::OneWay { .. } | Shape::Connect { .. } => Self::Throughput,
             Shape::RoundTrip { .. } => Self::LatencyP50,
-            Shape::HandshakeCpu => Self::Cpu,
+            Shape::HandshakeCpu | Shape::HandshakeHashing | Shape::Parse { .. } => Self::Cpu,
+            Shape::Idle { .. } => Self::Memory,
         }
     }
 
     fn unit(self, shape: Shape) -> String {
         let operation = match shape {
             Shape::Connect { .. } => "connect",
-            Shape::HandshakeCpu => "handshake",
+            Shape::HandshakeCpu | Shape::HandshakeHashing => "handshake",
             _ => "frame",
         };
         match self {
@@ -56,6 +61,8 @@ impl Metric {
             Self::LatencyP50 | Self::LatencyP99 | Self::LatencyMax => "ns".to_owned(),
             Self::CpuClient | Self::CpuServer | Self::Cpu => format!("ns/{operation}"),
             Self::SyscallsClient | Self::SyscallsServer => format!("1/{operation}"),
+            Self::Memory => "bytes".to_owned(),
+            Self::IdleCpu => "% of a core".to_owned(),
         }
     }
 
@@ -67,9 +74,11 @@ impl Metric {
             Self::LatencyMax => "max",
             Self::CpuClient => "CPU, client",
             Self::CpuServer => "CPU, server",
-            Self::Cpu => "CPU, both sides",
+            Self::Cpu => "CPU",
             Self::SyscallsClient => "syscalls, client",
             Self::SyscallsServer => "syscalls, server",
+            Self::Memory => "resident, server",
+            Self::IdleCpu => "CPU, server",
         }
     }
 }
@@ -148,7 +157,8 @@ impl Machine {
 /// The outcome of a comparison.
 #[derive(Debug)]
 pub struct Report {
-    machine: Machine,
+    /// Where it was measured.
+    pub machine: Machine,
     /// Every metric, by shape and then by contestant.
     pub cells: Vec<Cell>,
     /// Latencies of the shapes that time single operations.
@@ -160,6 +170,26 @@ pub struct Report {
 impl Report {
     pub(crate) fn new(machine: Machine) -> Self {
         Self { machine, cells: Vec::new(), curves: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Adds what another run on the same machine measured.
+    pub fn append(&mut self, other: Self) {
+        self.cells.extend(other.cells);
+        self.curves.extend(other.curves);
+        for note in other.notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+    }
+
+    /// One measurement.
+    #[must_use]
+    pub fn cell(&self, contestant: &str, shape: Shape, metric: Metric) -> Option<&Cell> {
+        let cells = self.cells.iter();
+        cells
+            .filter(|cell| cell.shape == shape && cell.metric == metric)
+            .find(|cell| cell.contestant == contestant)
     }
 
     /// The shapes that were run, in order.
@@ -179,7 +209,13 @@ impl Report {
     /// A contestant's primary metric in a shape.
     #[must_use]
     pub fn primary(&self, contestant: &str, shape: Shape) -> Option<&Cell> {
-        self.primaries(shape).find(|cell| cell.contestant == contestant)
+        self.cell(contestant, shape, Metric::primary(shape))
+    }
+
+    /// One table for each shape, and the notes.
+    #[must_use]
+    pub fn tables(&self) -> String {
+        Tables(self).to_string()
     }
 
     fn table(&self, f: &mut fmt::Formatter<'_>, shape: Shape) -> fmt::Result {
@@ -205,46 +241,63 @@ impl Report {
             rows.push(row);
         }
         writeln!(f, "\n### {shape}\n")?;
-        aligned(f, &rows)
+        write!(f, "{}", Aligned(&rows))
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kernel, processor, cores } = self;
+        write!(f, "{processor}, {cores} cores, Linux {kernel}; server on core 1, client on core 0.")
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { kernel, processor, cores } = &self.machine;
-        writeln!(
-            f,
-            "{processor}, {cores} cores, Linux {kernel}; server on core 1, client on core 0."
-        )?;
+        writeln!(f, "{}", self.machine)?;
         writeln!(f, "Medians of the rounds, with (minimum to maximum).")?;
-        for shape in self.shapes() {
-            self.table(f, shape)?;
+        f.write_str(&self.tables())
+    }
+}
+
+/// What [`Report::tables`] shows.
+struct Tables<'a>(&'a Report);
+
+impl fmt::Display for Tables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for shape in self.0.shapes() {
+            self.0.table(f, shape)?;
         }
-        for note in &self.notes {
+        for note in &self.0.notes {
             writeln!(f, "\n{note}")?;
         }
         Ok(())
     }
 }
 
-/// A Markdown table with its columns aligned.
-fn aligned(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
-    let widths: Vec<_> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    for (at, row) in rows.iter().enumerate() {
-        for (text, width) in row.iter().zip(&widths) {
-            write!(f, "| {text:width$} ")?;
-        }
-        writeln!(f, "|")?;
-        if at == 0 {
-            for width in &widths {
-                write!(f, "|{:-<1$}", "", width + 2)?;
+/// Rows, the heading first, as a Markdown table with its columns aligned.
+pub(crate) struct Aligned<'a>(pub(crate) &'a [Vec<String>]);
+
+impl fmt::Display for Aligned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.0.first().map_or(0, Vec::len);
+        let width =
+            |column: usize| self.0.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<_> = (0..columns).map(width).collect();
+        for (at, row) in self.0.iter().enumerate() {
+            for (text, width) in row.iter().zip(&widths) {
+                write!(f, "| {text:width$} ")?;
             }
             writeln!(f, "|")?;
+            if at == 0 {
+                for width in &widths {
+                    write!(f, "|{:-<1$}", "", width + 2)?;
+                }
+                writeln!(f, "|")?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn spread(cell: &Cell) -> String {

@@ -27,7 +27,12 @@ pub const ALL: &[&str] = &[
     "connect",
     "connect-16",
     "handshake-cpu",
+    "handshake-hashing",
+    "parse-256",
 ];
+
+/// Ids are one byte, so a replica has at most this many peers.
+const MOST_PEERS: usize = 255;
 
 /// One shape. Sizes are of the whole frame, header included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +71,21 @@ pub enum Shape {
     },
     /// `handshake-cpu`: both sides of the handshake in one thread's memory.
     HandshakeCpu,
+    /// `handshake-hashing`: the same with nonces that are there already, which leaves the hashing.
+    HandshakeHashing,
+    /// `parse-SIZE`: a received buffer of 64 KiB cut into frames.
+    Parse {
+        /// Bytes per frame.
+        size: usize,
+    },
+    /// `idle-LINKS` and `idle-LINKSxSHARDS`: links over which nothing goes any more, and what they
+    /// cost the server.
+    Idle {
+        /// Links to the server; there may be none.
+        links: usize,
+        /// Shards of the server.
+        shards: usize,
+    },
 }
 
 /// What the shapes that move a stream of frames have in common.
@@ -108,8 +128,18 @@ impl Shape {
                 Some(Traffic { size, window, echo: false, ..one })
             }
             Self::RoundTrip { size } => Some(Traffic { size, timed: true, ..one }),
-            Self::Connect { .. } | Self::HandshakeCpu => None,
+            Self::Idle { links, shards } => Some(Traffic { size: HEADER, links, shards, ..one }),
+            Self::Connect { .. }
+            | Self::HandshakeCpu
+            | Self::HandshakeHashing
+            | Self::Parse { .. } => None,
         }
+    }
+
+    /// Whether there is only one process, which has both sides or the only one in its memory.
+    #[must_use]
+    pub fn in_memory(self) -> bool {
+        matches!(self, Self::HandshakeCpu | Self::HandshakeHashing | Self::Parse { .. })
     }
 
     /// How many connections are made at once, for the shapes that make connections.
@@ -137,6 +167,10 @@ impl fmt::Display for Shape {
             Self::Connect { at_once: 1 } => f.write_str("connect"),
             Self::Connect { at_once } => write!(f, "connect-{at_once}"),
             Self::HandshakeCpu => f.write_str("handshake-cpu"),
+            Self::HandshakeHashing => f.write_str("handshake-hashing"),
+            Self::Parse { size } => write!(f, "parse-{size}"),
+            Self::Idle { links, shards: 1 } => write!(f, "idle-{links}"),
+            Self::Idle { links, shards } => write!(f, "idle-{links}x{shards}"),
         }
     }
 }
@@ -154,8 +188,15 @@ impl FromStr for Shape {
             ["oneway", size] => Self::OneWay { size: frame_size(size)? },
             ["rtt", size] => Self::RoundTrip { size: frame_size(size)? },
             ["connect"] => Self::Connect { at_once: 1 },
-            ["connect", at_once] => Self::Connect { at_once: bounded(at_once, 64)? },
+            ["connect", at_once] => Self::Connect { at_once: bounded(at_once, MOST_PEERS)? },
             ["handshake", "cpu"] => Self::HandshakeCpu,
+            ["handshake", "hashing"] => Self::HandshakeHashing,
+            ["parse", size] => Self::Parse { size: frame_size(size)? },
+            ["idle", links] => {
+                let (links, shards) = links.split_once('x').unwrap_or((links, "1"));
+                let links = if links == "0" { 0 } else { bounded(links, MOST_PEERS)? };
+                Self::Idle { links, shards: bounded(shards, 2)? }
+            }
             [links, size, window] if links.starts_with("links") => {
                 let (size, window) = (frame_size(size)?, window_of(window)?);
                 let links = &links["links".len()..];
@@ -206,7 +247,8 @@ mod tests {
 
     #[test]
     fn every_name_reads_back() {
-        for name in ALL {
+        for name in ALL.iter().chain(&["idle-0", "idle-240x2", "links64x2-256-w16", "connect-255"])
+        {
             let shape: Shape = name.parse().expect("a listed shape parses");
             assert_eq!(shape.to_string(), *name);
         }
@@ -215,7 +257,7 @@ mod tests {
     #[test]
     fn loads_are_bounded() {
         for name in
-            ["echo-255-w1", "echo-131072-w1", "links1000-256-w1", "connect-65", "echo-256-w9999"]
+            ["echo-255-w1", "echo-131072-w1", "links1000-256-w1", "connect-256", "echo-256-w9999"]
         {
             assert!(name.parse::<Shape>().is_err(), "{name} is too much");
         }

@@ -30,7 +30,7 @@ impl Contestant for Limit {
     }
 
     fn runs(&self, shape: Shape) -> bool {
-        shape.traffic().map_or(shape != Shape::HandshakeCpu, |traffic| traffic.shards == 1)
+        shape.traffic().map_or(shape.at_once().is_some(), |traffic| traffic.shards == 1)
     }
 
     fn serve(&self, scene: &Scene, listening: Listening<'_>) -> Result<Infallible> {

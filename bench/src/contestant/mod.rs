@@ -5,8 +5,10 @@
 
 mod blocking;
 mod frame_at_a_time;
+mod in_memory;
 mod limit;
 pub(crate) mod noise;
+mod ring_echo;
 mod ringseal;
 mod tls;
 mod tokio_framed;
@@ -27,6 +29,7 @@ pub const ALL: &[&dyn Contestant] = &[
     &limit::Limit,
     &ringseal::Ringseal::PARKING,
     &ringseal::Ringseal::SPINNING,
+    &ring_echo::RingEcho,
     &tokio_framed::Tokio,
     &frame_at_a_time::FrameAtATime,
     &tls::Tls::FULL,

@@ -27,7 +27,7 @@ use ringseal::{
 use ringseal_wire::Deframer;
 
 use super::blocking::{Connects, Dial};
-use super::{Client, Contestant, Listening, Scene};
+use super::{Client, Contestant, Listening, Scene, in_memory};
 use crate::fixture::{self, Cluster};
 use crate::frame::{self, HEADER, LARGEST};
 use crate::measure::{Latencies, Outcome, Run};
@@ -121,7 +121,7 @@ impl Contestant for Ringseal {
     }
 
     fn alone(&self, scene: &Scene) -> Result<Box<dyn Client>> {
-        Ok(Box::new(InMemory(Cluster::new(&scene.material.psk)?)))
+        in_memory::prepare(scene)
     }
 }
 
@@ -398,23 +398,5 @@ impl Dial for Dialer {
         stream.write_all(&[finish.as_bytes(), frame].concat())?;
         stream.read_exact(answer)?;
         Ok(())
-    }
-}
-
-/// Both ends in one thread.
-struct InMemory(Cluster);
-
-impl Client for InMemory {
-    fn run(&mut self, time: Duration) -> Result<Outcome> {
-        let mut clock = Deadline::new(time, 32);
-        let mut handshakes = 0;
-        let run = Run::start();
-        loop {
-            self.0.shake_hands()?;
-            handshakes += 1;
-            if !clock.tick() {
-                return Ok(run.finish(handshakes, None));
-            }
-        }
     }
 }

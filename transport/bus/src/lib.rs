@@ -46,6 +46,9 @@ mod error;
 mod handler;
 mod handoff;
 mod handshake;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod link;
 mod listener;
 mod mesh;
