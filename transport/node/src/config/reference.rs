@@ -165,7 +165,7 @@ pub fn reference() -> Result<String, ConfigError> {
     for (path, allowed) in &sources.asked {
         let (of, _) = path.rsplit_once('.').unwrap_or_default();
         if of != table {
-            let _ = writeln!(page, "## `[{of}]`\n");
+            let _ = writeln!(page, "### `[{of}]`\n");
             table = of;
         }
         let entry = sources.entries.iter().find(|entry| entry.path == *path);
@@ -199,7 +199,7 @@ fn write_key(page: &mut String, path: &str, allowed: &str, entry: Option<&Entry>
     // Writing to a string does not fail.
     let _ = write!(
         page,
-        "### `{path}`\n\n{meaning}\n\n\
+        "#### `{path}`\n\n{meaning}\n\n\
          | may be | default | a reload | variable |\n|---|---|---|---|\n\
          | {allowed}{range} | {default} | {reload} | `{variable}` |\n\n"
     );
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn every_key_is_described_and_no_other() {
         let page = reference().expect("the smallest configuration is right");
-        let asked = page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'));
+        let asked = page.lines().filter_map(|line| line.strip_prefix("#### `")?.strip_suffix('`'));
         let described: BTreeSet<&str> = KEYS.iter().map(|(key, ..)| *key).collect();
         assert_eq!(asked.collect::<BTreeSet<_>>(), described);
         assert_eq!(described.len(), KEYS.len());

@@ -183,10 +183,12 @@ fn every_expression_has_data_and_every_alert_fires_when_its_cause_is_there() {
         liar.write(wrong.frame(ringseal::Command::PING, 0).as_bytes());
         while liar.read_header().is_ok() {}
     });
-    // All strangers of this test come from the replicas' own address.
+    let replica = roster[0].1.ip();
     let mut crowd = Vec::new();
     prometheus.expect_alert(&mut seen, "RingsealReplicasEvicted", || {
-        crowd.push(Stranger::connect(nodes[0].plan.address()));
+        // Some stay, so that the next one finds the lane full.
+        crowd.truncate(16);
+        crowd.insert(0, Stranger::connect_from(replica, nodes[0].plan.address()));
     });
     drop(crowd);
     drop(strangers.remove(0));
