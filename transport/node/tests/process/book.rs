@@ -6,9 +6,10 @@ use std::process::Command;
 
 use ringseal_tests::address;
 use ringseal_tests::cluster::wait_until;
+use rustix::process::Signal;
 
 use crate::child::{Process, ringseal, run};
-use crate::node::{Node, Plan, Written, ask};
+use crate::node::{Node, Plan, SECRET, Written, ask};
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
 
@@ -26,6 +27,91 @@ fn the_reference_of_keys_is_what_the_parser_asks_for() {
         page.trim() == printed.trim(),
         "put what `ringseal reference` prints between the marks"
     );
+}
+
+/// Every key with another value than it has in [`every_key`]; the two forms of a secret are one.
+const CHANGES: [(&str, &str); 24] = [
+    ("cluster.name", "\"other\""),
+    ("cluster.replica", "2"),
+    ("cluster.listen", "\"127.0.0.1:1\""),
+    ("cluster.replicas", "[{ id = 1, address = \"127.0.0.1:1\" }]"),
+    ("cluster.auth.enabled", "false"),
+    ("cluster.auth.enforcement", "\"soft\""),
+    ("cluster.auth.shared_secret", "\"another secret that is long enough to be one\""),
+    ("cluster.auth.previous_shared_secret", "\"yet another secret that is long enough\""),
+    ("cluster.auth.transcript", "\"pr3425\""),
+    ("cluster.auth.retired_links", "\"keep\""),
+    ("cluster.auth.safe_after", "\"1s\""),
+    ("bus.max_message_size", "\"1MiB\""),
+    ("bus.outbox_frames", "7"),
+    ("bus.outbox_bytes", "\"128MiB\""),
+    ("bus.receive_budget", "\"128MiB\""),
+    ("bus.shards", "2"),
+    ("bus.spin", "\"1us\""),
+    ("bus.handshake_grace", "\"9s\""),
+    ("bus.hello_grace", "\"2s\""),
+    ("bus.reconnect_period", "\"2s\""),
+    ("bus.preauth_connections", "7"),
+    ("node.handler", "\"echo\""),
+    ("http.listen", "\"127.0.0.1:1\""),
+    ("audit.max_size", "\"1MiB\""),
+];
+
+/// A configuration with one key changed.
+fn every_key(plan: &Plan, change: Option<(&str, &str)>) -> String {
+    let (listen, http) = (plan.address(), plan.http);
+    let values = [
+        ("cluster.name", "\"ringseal-tests\"".to_owned()),
+        ("cluster.replica", "1".to_owned()),
+        ("cluster.listen", format!("\"{listen}\"")),
+        (
+            "cluster.replicas",
+            "[{ id = 1, address = \"127.0.0.1:1\" }, { id = 2, address = \"127.0.0.1:2\" }]"
+                .to_owned(),
+        ),
+        ("cluster.auth.shared_secret", format!("\"{SECRET}\"")),
+        ("bus.shards", "1".to_owned()),
+        ("node.handler", "\"sink\"".to_owned()),
+        ("http.listen", format!("\"{http}\"")),
+        ("audit.file", "\"audit.jsonl\"".to_owned()),
+    ];
+    let changed = |key: &str| change.filter(|(changed, _)| *changed == key);
+    let mut lines: Vec<String> = values
+        .iter()
+        .map(|(key, value)| format!("{key} = {}\n", changed(key).map_or(&**value, |(_, to)| to)))
+        .collect();
+    if let Some((key, to)) = change.filter(|(key, _)| values.iter().all(|(known, _)| known != key))
+    {
+        lines.push(format!("{key} = {to}\n"));
+    }
+    lines.concat()
+}
+
+#[test]
+fn a_reload_does_with_every_key_what_the_reference_says() {
+    let plan = Plan::new(1, &[(1, address::unused()), (2, address::unused())]);
+    let node = Node::start_from(Written::new(&every_key(&plan, None)), plan, &[]);
+    let chapter = chapter("operations/configuration.md");
+    let mut before = node.process.stderr().len();
+    for (key, to) in CHANGES {
+        fs::write(node.config(), every_key(&node.plan, Some((key, to)))).expect("ours");
+        node.process.signal(Signal::HUP);
+        let said = || node.process.stderr()[before..].to_owned();
+        wait_until(key, || said().contains("reloaded"));
+        let said = said();
+        let did =
+            match (said.contains("nothing was reloaded"), said.contains("waits for a restart")) {
+                (true, _) => "changes nothing at all: it takes a restart",
+                (false, true) => "leaves it for a restart",
+                (false, false) => "takes it",
+            };
+        let (_, section) = chapter.split_once(&format!("#### `{key}`\n")).expect("the key");
+        let row = section.lines().filter(|line| line.starts_with("| ")).nth(1).expect("its row");
+        let cells: Vec<&str> = row.split(" | ").collect();
+        assert_eq!(cells[cells.len() - 2], did, "{key}: {said}");
+        before += said.len();
+    }
+    node.stop();
 }
 
 #[test]
