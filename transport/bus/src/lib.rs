@@ -82,7 +82,8 @@ pub use error::{Broadcast, Reason, SendError, SendErrorKind, ShutdownError, Star
 pub use handler::{Flow, Handler};
 pub use link::Link;
 pub use metrics::{
-    Eviction, HANDSHAKE_BUCKETS, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, Tag,
+    Eviction, HANDSHAKE_BUCKETS, LinkStatus, Metrics, PeerStatus, ROUND_TRIP_BUCKETS, Role, Tag,
+    Times,
 };
 pub use observer::{Event, Observer};
 pub use probe::{ProbeError, ProbeReport, probe};

@@ -116,8 +116,15 @@ impl Tag {
     }
 }
 
-/// Upper bounds of the handshake-time histogram's buckets, in seconds; a last bucket has none.
-pub const HANDSHAKE_BUCKETS: [f64; 8] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+/// How many buckets of a histogram have an upper bound; a last one has none.
+const BOUNDS: usize = 8;
+
+/// Upper bounds of the buckets of handshake times, in seconds.
+pub const HANDSHAKE_BUCKETS: [f64; BOUNDS] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+
+/// Upper bounds of the buckets of round trips, in seconds: from one machine to across an ocean.
+pub const ROUND_TRIP_BUCKETS: [f64; BOUNDS] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25];
 
 const RESULTS: usize = HandshakeResult::ALL.len();
 
@@ -126,7 +133,7 @@ const RESULTS: usize = HandshakeResult::ALL.len();
 pub(crate) struct ShardMetrics {
     pub(crate) links_up: Counter,
     pub(crate) handshakes: [[Counter; RESULTS]; 2],
-    pub(crate) handshake_buckets: [Counter; HANDSHAKE_BUCKETS.len() + 1],
+    pub(crate) handshake_buckets: [Counter; BOUNDS + 1],
     pub(crate) handshake_micros: Counter,
     pub(crate) preauth: Counter,
     pub(crate) evictions: [[Counter; Eviction::ALL.len()]; Lane::ALL.len()],
@@ -148,32 +155,36 @@ pub(crate) struct ShardMetrics {
 impl ShardMetrics {
     pub(crate) fn handshake(&self, role: Role, result: HandshakeResult, took: Duration) {
         self.handshakes[role as usize][result as usize].add(1);
-        self.handshake_buckets[bucket_of(took)].add(1);
+        self.handshake_buckets[bucket_of(&HANDSHAKE_BUCKETS, took)].add(1);
         self.handshake_micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 }
 
-fn bucket_of(took: Duration) -> usize {
+fn bucket_of(bounds: &[f64; BOUNDS], took: Duration) -> usize {
     let seconds = took.as_secs_f64();
-    let bucket = HANDSHAKE_BUCKETS.iter().position(|bound| seconds <= *bound);
-    bucket.unwrap_or(HANDSHAKE_BUCKETS.len())
+    bounds.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS)
 }
 
 /// A histogram of times that any shard may add to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SharedTimes {
-    counts: [AtomicU64; HANDSHAKE_BUCKETS.len() + 1],
+    bounds: &'static [f64; BOUNDS],
+    counts: [AtomicU64; BOUNDS + 1],
     micros: AtomicU64,
 }
 
 impl SharedTimes {
+    pub(crate) fn new(bounds: &'static [f64; BOUNDS]) -> Self {
+        Self { bounds, counts: Default::default(), micros: AtomicU64::new(0) }
+    }
+
     pub(crate) fn add(&self, took: Duration) {
-        self.counts[bucket_of(took)].fetch_add(1, Relaxed);
+        self.counts[bucket_of(self.bounds, took)].fetch_add(1, Relaxed);
         self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    pub(crate) fn get(&self) -> HandshakeTimes {
-        HandshakeTimes {
+    pub(crate) fn get(&self) -> Times {
+        Times {
             counts: std::array::from_fn(|bucket| self.counts[bucket].load(Relaxed)),
             sum: self.micros.load(Relaxed) as f64 / 1e6,
         }
@@ -202,7 +213,7 @@ pub struct Metrics {
     /// Handshakes that ended, by role and result; every pair is present.
     pub handshakes: Vec<(Role, HandshakeResult, u64)>,
     /// How long handshakes took, whatever their result.
-    pub handshake_seconds: HandshakeTimes,
+    pub handshake_seconds: Times,
     /// Frames handed to handlers.
     pub frames_in: u64,
     /// Frames written to sockets.
@@ -261,11 +272,12 @@ impl Metrics {
     }
 }
 
-/// A histogram of handshake times.
+/// A histogram of times.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct HandshakeTimes {
-    /// How many took up to each of [`HANDSHAKE_BUCKETS`], not cumulative; the last has no bound.
-    pub counts: [u64; HANDSHAKE_BUCKETS.len() + 1],
+pub struct Times {
+    /// How many fell into each bucket, not cumulative: of [`HANDSHAKE_BUCKETS`] or
+    /// [`ROUND_TRIP_BUCKETS`], and a last one without a bound.
+    pub counts: [u64; BOUNDS + 1],
     /// The sum of all times, in seconds.
     pub sum: f64,
 }
@@ -295,7 +307,9 @@ pub struct PeerStatus {
     /// Why the last link ended or the last handshake failed.
     pub last_reason: Option<&'static str>,
     /// How long handshakes with it took that succeeded.
-    pub handshake_seconds: HandshakeTimes,
+    pub handshake_seconds: Times,
+    /// What the round trips of its links were, looked at once a second while one is up.
+    pub round_trip_seconds: Times,
 }
 
 /// A link that is up.
@@ -310,4 +324,7 @@ pub struct LinkStatus {
     pub authenticated: bool,
     /// The link's number, unique in this bus.
     pub incarnation: u64,
+    /// How long the peer's kernel takes to acknowledge what we write, as our kernel last measured
+    /// it; none in a link's first second. A link that writes nothing keeps its last value.
+    pub round_trip: Option<Duration>,
 }

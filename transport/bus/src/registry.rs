@@ -19,7 +19,7 @@ use crate::environment::Environment;
 use crate::error::{Reason, SendErrorKind};
 use crate::mesh::{Control, Mailbox};
 use crate::metrics::{
-    Counter, Eviction, HandshakeTimes, LinkStatus, Metrics, PeerStatus, Role, ShardMetrics, Tag,
+    Counter, Eviction, LinkStatus, Metrics, PeerStatus, Role, ShardMetrics, Tag, Times,
 };
 use crate::observer::Observer;
 use crate::owner::{Owner, State};
@@ -257,6 +257,7 @@ impl Shared {
                 shard: owner.shard(),
                 authenticated: owner.authenticated(),
                 incarnation: owner.incarnation(),
+                round_trip: slot.round_trip(),
             });
             PeerStatus {
                 id,
@@ -270,6 +271,7 @@ impl Shared {
                 outbox: slot.credit.frames(),
                 last_reason: slot.last_reason(),
                 handshake_seconds: slot.handshakes.get(),
+                round_trip_seconds: slot.round_trips.get(),
             }
         };
         let settings = self.settings();
@@ -304,7 +306,7 @@ impl Shared {
         }
         let tags = |tag: Tag| (tag, self.metrics.iter().map(|m| m.tags[tag as usize].get()).sum());
         let mut handshake_seconds =
-            HandshakeTimes { sum: sum(|m| &m.handshake_micros) as f64 / 1e6, ..Default::default() };
+            Times { sum: sum(|m| &m.handshake_micros) as f64 / 1e6, ..Default::default() };
         for shard in &self.metrics {
             for (count, bucket) in handshake_seconds.counts.iter_mut().zip(&shard.handshake_buckets)
             {

@@ -4,13 +4,14 @@ use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
+use std::time::Duration;
 
 use ringseal_auth::HandshakeResult;
 
 use crate::config::Limits;
 use crate::credit::Credit;
 use crate::error::Reason;
-use crate::metrics::{Counter, SharedTimes};
+use crate::metrics::{Counter, HANDSHAKE_BUCKETS, ROUND_TRIP_BUCKETS, SharedTimes};
 use crate::owner::OwnerSlot;
 use crate::settings::KeyId;
 
@@ -33,6 +34,9 @@ pub(crate) struct Slot {
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) handshakes: SharedTimes,
+    pub(crate) round_trips: SharedTimes,
+    /// What the present link's last look at its round trip found, in microseconds; 0 before the first.
+    round_trip_us: AtomicU64,
 }
 
 /// Why a peer is not linked: a link that ended, or a handshake that failed.
@@ -57,7 +61,9 @@ impl Slot {
             frames_out: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
-            handshakes: SharedTimes::default(),
+            handshakes: SharedTimes::new(&HANDSHAKE_BUCKETS),
+            round_trips: SharedTimes::new(&ROUND_TRIP_BUCKETS),
+            round_trip_us: AtomicU64::new(0),
         }
     }
 
@@ -87,6 +93,22 @@ impl Slot {
     /// Whether a contested incarnation has shown life.
     pub(crate) fn is_alive(&self, incarnation: u64) -> bool {
         self.alive.load(SeqCst) == incarnation
+    }
+
+    /// Counts one look at the round trip of the present link.
+    pub(crate) fn note_round_trip(&self, took: Duration) {
+        self.round_trips.add(took);
+        self.round_trip_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// A new link has no round trip yet.
+    pub(crate) fn forget_round_trip(&self) {
+        self.round_trip_us.store(0, Relaxed);
+    }
+
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let micros = self.round_trip_us.load(Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
     }
 
     pub(crate) fn state_began(&self, now_ms: u64) {

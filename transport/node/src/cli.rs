@@ -68,6 +68,9 @@ enum Command {
     /// Print the man page
     #[command(hide = true)]
     Man,
+    /// Print the reference of all configuration keys, as the book has it
+    #[command(hide = true)]
+    Reference,
     /// Print the completions of a shell
     #[command(hide = true)]
     Completions {
@@ -151,6 +154,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Probe { config, peer } => probe::run(&load(&config)?, peer),
         Command::Top { http } => top::run(http),
         Command::Man => write_out(&manual::man().map_err(Failure::running)?),
+        Command::Reference => print(config::reference().map_err(Failure::configuration)?),
         Command::Completions { shell } => write_out(&manual::completions(shell)),
         Command::Audit(AuditCommand::Verify { files }) => verify(&files),
     }

@@ -22,7 +22,7 @@ use ringseal::{Address, ReplicaId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::metrics;
+use crate::metrics::{self, Snapshot};
 use crate::page;
 use crate::status::{Node, Peers, readiness};
 
@@ -154,7 +154,7 @@ async fn ready<N: Node>(State(subject): State<Arc<Subject<N>>>) -> impl IntoResp
 
 async fn scrape<N: Node>(State(subject): State<Arc<Subject<N>>>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
-    (kind, metrics::render(subject.node.metrics(), subject.node.handshake_times()))
+    (kind, metrics::render(Snapshot::of(&subject.node)))
 }
 
 async fn peers<N: Node>(State(subject): State<Arc<Subject<N>>>) -> impl IntoResponse {
@@ -219,10 +219,10 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
-    use ringseal::{HandshakeTimes, Metrics};
+    use ringseal::Metrics;
 
     use super::*;
-    use crate::status::Peer;
+    use crate::status::{Peer, PeerTimes};
 
     struct Fake(u64);
 
@@ -249,12 +249,17 @@ mod tests {
                 bytes_in: 4,
                 bytes_out: 5,
                 outbox: 6,
+                rtt_us: Some(7),
                 last_reason: Some("eof"),
             }]
         }
 
-        fn handshake_times(&self) -> Vec<(u8, HandshakeTimes)> {
-            vec![(2, HandshakeTimes::default())]
+        fn peer_times(&self) -> Vec<PeerTimes> {
+            vec![PeerTimes { id: 2, ..PeerTimes::default() }]
+        }
+
+        fn audit_missed(&self) -> Option<u64> {
+            None
         }
     }
 
@@ -300,7 +305,7 @@ mod tests {
             "{\"cluster\":\"orders\",\"replica\":1,\"safe_to_enforce\":false,\"last_lenient\":null,\"peers\":[{\"id\":2,\
              \"address\":\"127.0.0.1:7002\",\"state\":\"down\",\"direction\":\"outbound\",\
              \"shard\":null,\"authenticated\":false,\"since_ms\":1,\"frames_in\":2,\"frames_out\":3,\
-             \"bytes_in\":4,\"bytes_out\":5,\"outbox\":6,\"last_reason\":\"eof\"}]}"
+             \"bytes_in\":4,\"bytes_out\":5,\"outbox\":6,\"rtt_us\":7,\"last_reason\":\"eof\"}]}"
         );
     }
 

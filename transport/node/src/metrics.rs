@@ -11,17 +11,18 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use ringseal::{HANDSHAKE_BUCKETS, HandshakeTimes, Metrics};
+use ringseal::{HANDSHAKE_BUCKETS, Metrics, ROUND_TRIP_BUCKETS, Times};
+
+use crate::status::{Node, PeerTimes};
 
 /// The media type of what [`render`] gives.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Writes the snapshot in the text format that Prometheus scrapes, with the times of each peer's
-/// handshakes.
+/// Writes the snapshot in the text format that Prometheus scrapes.
 #[must_use]
-pub fn render(metrics: Metrics, peers: Vec<(u8, HandshakeTimes)>) -> String {
+pub fn render(snapshot: Snapshot) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot { metrics, peers }));
+    registry.register_collector(Box::new(snapshot));
     let mut text = String::new();
     // Writing to a string fails only if an encoder of ours does, and none has a reason to.
     if encode(&mut text, &registry).is_err() {
@@ -48,17 +49,34 @@ fn classic(open_metrics: &str) -> String {
     text
 }
 
+/// What a node has counted up to one moment.
 #[derive(Debug)]
-struct Snapshot {
+pub struct Snapshot {
     metrics: Metrics,
-    peers: Vec<(u8, HandshakeTimes)>,
+    peers: Vec<PeerTimes>,
+    audit_missed: Option<u64>,
+}
+
+impl Snapshot {
+    /// The snapshot of a node.
+    pub fn of(node: &impl Node) -> Self {
+        let (metrics, peers) = (node.metrics(), node.peer_times());
+        Self { metrics, peers, audit_missed: node.audit_missed() }
+    }
 }
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut writer = Writer(encoder);
         self.links(&mut writer)?;
-        self.traffic(&mut writer)
+        self.times(&mut writer)?;
+        self.traffic(&mut writer)?;
+        match self.audit_missed {
+            Some(missed) => {
+                writer.counter("audit_missed", "Events that the audit log is missing", missed)
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -71,9 +89,6 @@ impl Snapshot {
             ([("role", role.as_str()), ("result", result.as_str())], *count)
         });
         to.counters("handshakes", "Handshakes that ended, by role and result", handshakes)?;
-        to.times("handshake_seconds", "How long handshakes took", &m.handshake_seconds)?;
-        let help = "How long handshakes took that succeeded, by peer";
-        to.times_of_peers("peer_handshake_seconds", help, &self.peers)?;
         to.gauge(
             "preauth_connections",
             "Connections that have not finished their handshake",
@@ -95,6 +110,17 @@ impl Snapshot {
             u64::from(m.safe_to_enforce),
         )?;
         to.counter("accept_errors", "Errors while accepting connections", m.accept_errors)
+    }
+
+    fn times(&self, to: &mut Writer<'_>) -> Result<(), Error> {
+        let (name, help) = ("handshake_seconds", "How long handshakes took");
+        to.times(name, help, &HANDSHAKE_BUCKETS, &self.metrics.handshake_seconds)?;
+        let times = self.peers.iter().map(|peer| (peer.id, &peer.handshakes));
+        let help = "How long handshakes took that succeeded, by peer";
+        to.times_of_peers("peer_handshake_seconds", help, &HANDSHAKE_BUCKETS, times)?;
+        let times = self.peers.iter().map(|peer| (peer.id, &peer.round_trips));
+        let help = "Round trips of links as the kernel measures them, one look a second";
+        to.times_of_peers("link_rtt_seconds", help, &ROUND_TRIP_BUCKETS, times)
     }
 
     fn traffic(&self, to: &mut Writer<'_>) -> Result<(), Error> {
@@ -147,29 +173,40 @@ impl Writer<'_> {
         ConstGauge::new(value).encode(encoder)
     }
 
-    fn times(&mut self, name: &str, help: &str, times: &HandshakeTimes) -> Result<(), Error> {
-        let name = format!("ringseal_{name}");
-        let encoder = self.0.encode_descriptor(&name, help, None, MetricType::Histogram)?;
-        encode_times(encoder, times)
-    }
-
-    fn times_of_peers(
+    fn times(
         &mut self,
         name: &str,
         help: &str,
-        peers: &[(u8, HandshakeTimes)],
+        bounds: &[f64],
+        times: &Times,
+    ) -> Result<(), Error> {
+        let name = format!("ringseal_{name}");
+        let encoder = self.0.encode_descriptor(&name, help, None, MetricType::Histogram)?;
+        encode_times(encoder, bounds, times)
+    }
+
+    fn times_of_peers<'t>(
+        &mut self,
+        name: &str,
+        help: &str,
+        bounds: &[f64],
+        times: impl Iterator<Item = (u8, &'t Times)>,
     ) -> Result<(), Error> {
         let name = format!("ringseal_{name}");
         let mut encoder = self.0.encode_descriptor(&name, help, None, MetricType::Histogram)?;
-        for (peer, times) in peers {
-            encode_times(encoder.encode_family(&[("peer", *peer)])?, times)?;
+        for (peer, times) in times {
+            encode_times(encoder.encode_family(&[("peer", peer)])?, bounds, times)?;
         }
         Ok(())
     }
 }
 
-fn encode_times(mut encoder: MetricEncoder<'_>, times: &HandshakeTimes) -> Result<(), Error> {
-    let bounds = HANDSHAKE_BUCKETS.into_iter().chain([f64::INFINITY]);
+fn encode_times(
+    mut encoder: MetricEncoder<'_>,
+    bounds: &[f64],
+    times: &Times,
+) -> Result<(), Error> {
+    let bounds = bounds.iter().copied().chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(times.counts).collect();
     encoder.encode_histogram::<NoLabelSet>(times.sum, times.counts.iter().sum(), &buckets, None)
 }
@@ -181,7 +218,7 @@ mod tests {
 
     use super::*;
 
-    fn sample() -> Metrics {
+    fn sample() -> Snapshot {
         let mut metrics = Metrics::default();
         metrics.links_up = 2;
         metrics.handshakes = vec![
@@ -205,18 +242,21 @@ mod tests {
         metrics.paused_links = 16;
         metrics.evictions = vec![(Lane::Other, Eviction::Room, 17)];
         metrics.hello_tags = vec![(Tag::Fresh, 18)];
-        metrics
+        Snapshot { metrics, peers: peers(), audit_missed: Some(19) }
     }
 
-    fn peers() -> Vec<(u8, HandshakeTimes)> {
-        let mut times = HandshakeTimes { sum: 0.25, ..HandshakeTimes::default() };
-        times.counts[0] = 1;
-        vec![(2, times), (7, HandshakeTimes::default())]
+    fn peers() -> Vec<PeerTimes> {
+        let mut handshakes = Times { sum: 0.25, ..Times::default() };
+        handshakes.counts[0] = 1;
+        let mut round_trips = Times { sum: 0.003, ..Times::default() };
+        round_trips.counts[1] = 3;
+        let silent = PeerTimes { id: 7, ..PeerTimes::default() };
+        vec![PeerTimes { id: 2, handshakes, round_trips }, silent]
     }
 
     #[test]
     fn every_name_is_as_promised_with_its_labels() {
-        let text = render(sample(), peers());
+        let text = render(sample());
         let lines = [
             "ringseal_links_up 2",
             "ringseal_peers 2",
@@ -236,6 +276,7 @@ mod tests {
             "ringseal_paused_links 16",
             "ringseal_evictions_total{lane=\"other\",reason=\"room\"} 17",
             "ringseal_hello_tags_total{tag=\"fresh\"} 18",
+            "ringseal_audit_missed_total 19",
         ];
         for line in lines {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
@@ -247,8 +288,8 @@ mod tests {
     }
 
     #[test]
-    fn the_histogram_is_cumulative_and_ends_at_infinity() {
-        let text = render(sample(), peers());
+    fn histograms_are_cumulative_and_end_at_infinity() {
+        let text = render(sample());
         let lines = [
             "ringseal_handshake_seconds_bucket{le=\"0.001\"} 0",
             "ringseal_handshake_seconds_bucket{le=\"0.0025\"} 5",
@@ -259,6 +300,10 @@ mod tests {
             "ringseal_peer_handshake_seconds_bucket{le=\"+Inf\",peer=\"2\"} 1",
             "ringseal_peer_handshake_seconds_sum{peer=\"2\"} 0.25",
             "ringseal_peer_handshake_seconds_count{peer=\"7\"} 0",
+            "ringseal_link_rtt_seconds_bucket{le=\"0.0001\",peer=\"2\"} 0",
+            "ringseal_link_rtt_seconds_bucket{le=\"0.00025\",peer=\"2\"} 3",
+            "ringseal_link_rtt_seconds_sum{peer=\"2\"} 0.003",
+            "ringseal_link_rtt_seconds_count{peer=\"7\"} 0",
         ];
         for line in lines {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

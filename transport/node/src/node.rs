@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use ringseal::{Bus, StartError};
+use ringseal::{Address, Bus, StartError};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -37,6 +37,7 @@ pub fn run(load: impl Fn() -> Result<Settings, Failure>) -> Result<(), Failure> 
     let stopping = Arc::new(AtomicBool::new(false));
     let mut signals = catch_signals(&stopping)
         .map_err(|error| Failure::Running(format!("cannot catch signals: {error}")))?;
+    let fixed = Fixed::of(&settings);
     let Settings { bus, cluster, replicas, handler, http, audit, .. } = settings;
     let audit = audit.as_ref().map(open_audit).transpose()?;
     let bus = match &audit {
@@ -57,7 +58,8 @@ pub fn run(load: impl Fn() -> Result<Settings, Failure>) -> Result<(), Failure> 
         HandlerKind::Echo => Bus::start(bus, |_| Echo::default()),
     };
     let bus = bus.map_err(start_failure)?;
-    let server = port.map(|port| serve(port, &bus, &cluster)).transpose()?;
+    let sink = audit.as_ref().map(audit::Writer::sink);
+    let server = port.map(|port| serve(port, &bus, cluster.clone(), sink)).transpose()?;
     tracing::info!(
         replica = bus.replica().get(),
         cluster,
@@ -72,7 +74,7 @@ pub fn run(load: impl Fn() -> Result<Settings, Failure>) -> Result<(), Failure> 
         if signal != SIGHUP {
             break;
         }
-        reload(&bus, load());
+        reload(&bus, &fixed, load());
     }
     stopping.store(true, SeqCst);
     tell_supervisor(NotifyState::Stopping);
@@ -108,8 +110,36 @@ fn catch_signals(stopping: &Arc<AtomicBool>) -> std::io::Result<Signals> {
     Signals::new([SIGINT, SIGTERM, SIGHUP])
 }
 
+/// What the node is built with, beside its bus, and what only a restart can change.
+struct Fixed {
+    handler: HandlerKind,
+    http: Option<Address>,
+    audit: Option<Audit>,
+}
+
+impl Fixed {
+    fn of(settings: &Settings) -> Self {
+        let Settings { handler, http, audit, .. } = settings;
+        Self { handler: *handler, http: http.clone(), audit: audit.clone() }
+    }
+
+    /// Says which of these differ from what the node is built with.
+    fn compare(&self, settings: &Settings) {
+        let other = Self::of(settings);
+        for (key, same) in [
+            ("node.handler", self.handler == other.handler),
+            ("http.listen", self.http == other.http),
+            ("audit", self.audit == other.audit),
+        ] {
+            if !same {
+                tracing::warn!("{key} has changed, which waits for a restart");
+            }
+        }
+    }
+}
+
 /// Puts the configuration in force that was read anew, or says what is wrong with it.
-fn reload(bus: &Bus, settings: Result<Settings, Failure>) {
+fn reload(bus: &Bus, fixed: &Fixed, settings: Result<Settings, Failure>) {
     let settings = match settings {
         Ok(settings) => settings,
         Err(failure) => {
@@ -120,6 +150,7 @@ fn reload(bus: &Bus, settings: Result<Settings, Failure>) {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    fixed.compare(&settings);
     match bus.reload(settings.bus) {
         Ok(()) => tracing::info!("secrets, enforcement, roster and limits were reloaded"),
         Err(error) => tracing::error!("nothing was reloaded: {error}"),
@@ -133,10 +164,15 @@ fn start_failure(error: StartError) -> Failure {
     }
 }
 
-fn serve(port: TcpListener, bus: &Bus, cluster: &str) -> Result<Server, Failure> {
+fn serve(
+    port: TcpListener,
+    bus: &Bus,
+    cluster: String,
+    audit: Option<Arc<audit::Sink>>,
+) -> Result<Server, Failure> {
     let replica = bus.replica();
-    let node = Live { mesh: bus.mesh().clone(), replica };
-    let subject = Subject { cluster: cluster.to_owned(), replica, node };
+    let node = Live { mesh: bus.mesh().clone(), replica, audit };
+    let subject = Subject { cluster, replica, node };
     http::serve(port, subject)
         .map_err(|error| Failure::Running(format!("cannot serve HTTP: {error}")))
 }

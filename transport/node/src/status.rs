@@ -1,7 +1,11 @@
 //! What a node says about itself: whether it is ready, and how it sees its peers.
 
-use ringseal::{HandshakeTimes, Mesh, Metrics, PeerStatus, ReplicaId};
+use std::sync::Arc;
+
+use ringseal::{Mesh, Metrics, PeerStatus, ReplicaId, Times};
 use serde::Serialize;
+
+use crate::audit;
 
 /// A node that can be asked.
 pub trait Node: Send + Sync + 'static {
@@ -11,8 +15,22 @@ pub trait Node: Send + Sync + 'static {
     /// Every replica of the roster but ourselves.
     fn peers(&self) -> Vec<Peer>;
 
-    /// How long the handshakes of each took.
-    fn handshake_times(&self) -> Vec<(u8, HandshakeTimes)>;
+    /// What took how long with each of them.
+    fn peer_times(&self) -> Vec<PeerTimes>;
+
+    /// How many events the audit log is missing, if there is one.
+    fn audit_missed(&self) -> Option<u64>;
+}
+
+/// What took how long with one peer.
+#[derive(Clone, Debug, Default)]
+pub struct PeerTimes {
+    /// The replica's id.
+    pub id: u8,
+    /// Handshakes that succeeded.
+    pub handshakes: Times,
+    /// Round trips of its links.
+    pub round_trips: Times,
 }
 
 /// A bus together with the id it runs under.
@@ -22,6 +40,8 @@ pub struct Live {
     pub mesh: Mesh,
     /// Our own id.
     pub replica: ReplicaId,
+    /// Where its events go, if they go anywhere.
+    pub audit: Option<Arc<audit::Sink>>,
 }
 
 impl Node for Live {
@@ -33,9 +53,17 @@ impl Node for Live {
         self.mesh.peers().iter().map(|status| Peer::new(self.replica, status)).collect()
     }
 
-    fn handshake_times(&self) -> Vec<(u8, HandshakeTimes)> {
-        let peers = self.mesh.peers().into_iter();
-        peers.map(|status| (status.id.get(), status.handshake_seconds)).collect()
+    fn peer_times(&self) -> Vec<PeerTimes> {
+        let times = |status: PeerStatus| PeerTimes {
+            id: status.id.get(),
+            handshakes: status.handshake_seconds,
+            round_trips: status.round_trip_seconds,
+        };
+        self.mesh.peers().into_iter().map(times).collect()
+    }
+
+    fn audit_missed(&self) -> Option<u64> {
+        self.audit.as_ref().map(|sink| sink.missed())
     }
 }
 
@@ -66,6 +94,8 @@ pub struct Peer {
     pub bytes_out: u64,
     /// Frames that wait to be written.
     pub outbox: u32,
+    /// The round trip as our kernel last measured it, in microseconds.
+    pub rtt_us: Option<u64>,
     /// Why the last link ended or the last handshake failed.
     pub last_reason: Option<&'static str>,
 }
@@ -90,6 +120,9 @@ impl Peer {
             bytes_in: status.bytes_in,
             bytes_out: status.bytes_out,
             outbox: status.outbox,
+            rtt_us: link
+                .and_then(|link| link.round_trip)
+                .map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
             last_reason: status.last_reason,
         }
     }

@@ -46,6 +46,7 @@ pub(crate) async fn run<H: Handler>(
     let slot = local.shared.slot(state.peer);
     let role = handoff.owner.role();
     slot.set_key(handoff.key);
+    slot.forget_round_trip();
     slot.owner.advance(handoff.owner, State::Up);
     slot.state_began(local.shared.environment.unix_ms());
     local.metrics().links_up.add(1);
@@ -337,16 +338,18 @@ impl<H: Handler> LinkTask<'_, H> {
         if life.unanswered >= 3 && life.silent_for >= DEAD_AFTER {
             return Err(Reason::Keepalive);
         }
+        let slot = self.core.local.shared.slot(self.state.peer);
         if let Some(since) = self.state.contested.get() {
             let contested = Instant::now() - since;
             let alive = life.connected && !life.finished;
             if alive && life.silent_for + CLOCK_SLACK < contested {
-                let slot = self.core.local.shared.slot(self.state.peer);
                 slot.note_alive(self.state.owner.incarnation());
                 self.state.contested.set(None);
             } else if contested >= CONTEST {
                 return Err(Reason::Superseded);
             }
+        } else {
+            slot.note_round_trip(life.round_trip);
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ pub(crate) struct Liveness {
     pub(crate) unanswered: u8,
     /// Whether the peer's kernel has everything that we have written.
     pub(crate) acknowledged: bool,
+    /// How long acknowledgements take to come back, smoothed by the kernel.
+    pub(crate) round_trip: Duration,
 }
 
 const TCP_CLOSE: u8 = 7;
@@ -54,5 +56,6 @@ pub(super) fn liveness(fd: BorrowedFd<'_>) -> io::Result<Liveness> {
         silent_for: Duration::from_millis(silent_for.into()),
         unanswered: info.tcpi_probes.max(if owed { info.tcpi_retransmits } else { 0 }),
         acknowledged: info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0,
+        round_trip: Duration::from_micros(info.tcpi_rtt.into()),
     })
 }

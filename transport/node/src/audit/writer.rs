@@ -35,8 +35,23 @@ pub struct Sink {
     queue: SyncSender<Message>,
     refusals: Allowance,
     suppressed: AtomicU64,
+    /// Events that are missing and not confessed yet.
     missed: AtomicU64,
+    missed_ever: AtomicU64,
     stopping: AtomicBool,
+}
+
+impl Sink {
+    /// How many events the log is missing, since the node's start.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed_ever.load(Relaxed)
+    }
+
+    fn miss(&self, events: u64) {
+        self.missed.fetch_add(events, Relaxed);
+        self.missed_ever.fetch_add(events, Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -51,7 +66,7 @@ impl Observer for Sink {
         if matches!(event, Event::Refused { .. }) && !self.refusals.take(unix_ms) {
             self.suppressed.fetch_add(1, Relaxed);
         } else if self.queue.try_send(Message::Event(unix_ms, event)).is_err() {
-            self.missed.fetch_add(1, Relaxed);
+            self.miss(1);
         }
     }
 }
@@ -95,6 +110,7 @@ impl Writer {
             refusals: Allowance::default(),
             suppressed: AtomicU64::new(0),
             missed: AtomicU64::new(0),
+            missed_ever: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         });
         let (end, ended) = mpsc::channel();
@@ -150,7 +166,7 @@ impl Scribe {
                 let count = self.sink.suppressed.swap(0, Relaxed);
                 if count > 0 && !self.write(System.unix_ms(), Record::Suppressed(count)) {
                     // That line counts as one event; these are as many more.
-                    self.sink.missed.fetch_add(count - 1, Relaxed);
+                    self.sink.miss(count - 1);
                 }
             }
             self.confess(System.unix_ms());
@@ -170,7 +186,7 @@ impl Scribe {
     fn write(&mut self, unix_ms: u64, record: Record) -> bool {
         let written = self.confess(unix_ms) && self.append(unix_ms, record);
         if !written {
-            self.sink.missed.fetch_add(1, Relaxed);
+            self.sink.miss(1);
         }
         written
     }

@@ -58,7 +58,16 @@ struct Bus {
 impl Draft {
     /// Reads every key there is; one that is left over in the file or the environment is an error.
     pub(super) fn read(table: Table, mut sources: Sources) -> Result<Self, ConfigError> {
-        let mut root = Reader::root(table, &mut sources);
+        let mut draft = Self::take(table, &mut sources)?;
+        draft.entries = sources.finish()?;
+        draft.config(Auth::Off)?;
+        draft.addresses().check(|path| draft.key(path))?;
+        Ok(draft)
+    }
+
+    /// Asks for every key, and checks no more than each by itself.
+    pub(super) fn take(table: Table, sources: &mut Sources) -> Result<Self, ConfigError> {
+        let mut root = Reader::root(table, sources);
         let cluster = cluster(root.section("cluster")?)?;
         let bus = bus(root.section("bus")?)?;
         let mut node = root.section("node")?;
@@ -67,11 +76,7 @@ impl Draft {
         let http = http(root.section("http")?)?;
         let audit = audit(root.section("audit")?)?;
         root.finish()?;
-        let entries = sources.finish()?;
-        let draft = Self { cluster, bus, handler, http, audit, entries };
-        draft.config(Auth::Off)?;
-        draft.addresses().check(|path| draft.key(path))?;
-        Ok(draft)
+        Ok(Self { cluster, bus, handler, http, audit, entries: Vec::new() })
     }
 
     /// Fetches the secrets and makes of everything what a node runs with. A relative path starts at

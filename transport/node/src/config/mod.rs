@@ -26,6 +26,7 @@ mod effective;
 mod error;
 mod leaf;
 mod reader;
+mod reference;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use advice::Machine;
 pub use draft::Draft;
 pub use effective::Effective;
 pub use error::{ConfigError, Key, LoadError};
+pub use reference::reference;
 
 use reader::Sources;
 

@@ -3,7 +3,7 @@
 //! A key is named once, where it is read: that makes it known to the file and to the environment,
 //! and puts it into the effective configuration. What nobody has asked for by the end is an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use toml::{Table, Value};
@@ -18,8 +18,9 @@ const PREFIX: &str = "RINGSEAL_";
 #[derive(Debug)]
 pub(super) struct Sources {
     variables: BTreeMap<String, String>,
-    asked: BTreeSet<String>,
-    entries: Vec<Entry>,
+    /// Every key that was asked for, with what it may hold.
+    pub(super) asked: Vec<(String, String)>,
+    pub(super) entries: Vec<Entry>,
 }
 
 impl Sources {
@@ -42,7 +43,7 @@ impl Sources {
                 Err(_) => return Err(ConfigError::NotText { name: plain(&name) }),
             };
         }
-        Ok(Self { variables, asked: BTreeSet::new(), entries: Vec::new() })
+        Ok(Self { variables, asked: Vec::new(), entries: Vec::new() })
     }
 
     /// Everything that was read, once nothing is left over.
@@ -51,7 +52,9 @@ impl Sources {
         let alike = |known: &&String| {
             known.bytes().zip(name.bytes()).take_while(|(known, given)| known == given).count()
         };
-        let nearest = self.asked.iter().max_by_key(alike).cloned().unwrap_or_default();
+        let mut known: Vec<_> = self.asked.iter().map(|(path, _)| variable_of(path)).collect();
+        known.sort();
+        let nearest = known.iter().max_by_key(alike).cloned().unwrap_or_default();
         Err(ConfigError::UnknownVariable { name: plain(name), nearest })
     }
 }
@@ -110,7 +113,7 @@ impl<'s> Reader<'s> {
         mut read: impl FnMut(Reader<'_>) -> Result<T, ConfigError>,
     ) -> Result<Vec<T>, ConfigError> {
         let path = self.path_of(key);
-        let (value, whole) = match self.raw(key) {
+        let (value, whole) = match self.raw(key, allowed) {
             (Some(Given::Text(text)), key) => {
                 let value = array(&text);
                 let wrong = ConfigError::Value {
@@ -153,7 +156,7 @@ impl<'s> Reader<'s> {
 
     /// The value of a key, and where it came from, if it is given.
     pub(super) fn take<T: Leaf>(&mut self, key: &'static str) -> Result<Option<T>, ConfigError> {
-        let (given, key) = self.raw(key);
+        let (given, key) = self.raw(key, T::ALLOWED);
         let Some(given) = given else { return Ok(None) };
         let value = match &given {
             Given::Value(value) => T::from_value(value),
@@ -219,7 +222,7 @@ impl<'s> Reader<'s> {
     }
 
     /// What is given for a key; the environment wins.
-    fn raw(&mut self, key: &'static str) -> (Option<Given>, Key) {
+    fn raw(&mut self, key: &'static str, allowed: &str) -> (Option<Given>, Key) {
         self.known.push(key);
         let path = self.path_of(key);
         let value = self.table.remove(key).map(Given::Value);
@@ -228,7 +231,7 @@ impl<'s> Reader<'s> {
         }
         let variable = variable_of(&path);
         let text = self.sources.variables.remove(&variable).map(Given::Text);
-        self.sources.asked.insert(variable.clone());
+        self.sources.asked.push((path.clone(), allowed.to_owned()));
         let variable = text.is_some().then_some(variable);
         (text.or(value), Key { path, variable })
     }
@@ -244,7 +247,7 @@ enum Given {
 }
 
 /// The environment variable of a path.
-fn variable_of(path: &str) -> String {
+pub(super) fn variable_of(path: &str) -> String {
     format!("{PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"))
 }
 

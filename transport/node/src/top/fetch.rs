@@ -38,6 +38,7 @@ pub(super) struct Link {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) outbox: u32,
+    pub(super) rtt_us: Option<u64>,
     pub(super) last_reason: Option<String>,
 }
 

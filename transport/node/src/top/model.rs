@@ -248,6 +248,7 @@ pub(super) mod tests {
             bytes_in: frames * 4096,
             bytes_out: frames * 8192,
             outbox: u32::from(up) * 7,
+            rtt_us: up.then_some(90 * (1 + u64::from(id))),
             last_reason: (!up).then(|| "eof".to_owned()),
         }
     }

@@ -92,7 +92,7 @@ fn node_line(node: &Watched) -> Line<'_> {
 }
 
 /// The columns of the table of links: the name, the width, and whether numbers stand in it.
-const COLUMNS: [(&str, u16, bool); 13] = [
+const COLUMNS: [(&str, u16, bool); 14] = [
     ("node", 4, true),
     ("peer", 4, true),
     ("state", 5, false),
@@ -104,12 +104,13 @@ const COLUMNS: [(&str, u16, bool); 13] = [
     ("in MiB/s", 8, true),
     ("out MiB/s", 9, true),
     ("outbox", 6, true),
+    ("rtt", 7, true),
     ("age", 6, true),
     ("last reason", 19, false),
 ];
 
 /// Those that a narrow screen has no room for.
-const WIDE: [usize; 3] = [3, 8, 9];
+const WIDE: [usize; 4] = [3, 8, 9, 11];
 
 fn draw_links(frame: &mut Frame<'_>, area: Rect, app: &App, now_ms: u64) {
     let all: u16 = COLUMNS.iter().map(|(_, width, _)| width + 1).sum();
@@ -140,7 +141,7 @@ fn sorted_column(column: Column) -> usize {
         Column::State => 2,
         Column::Rate => 6,
         Column::Outbox => 10,
-        Column::Age => 11,
+        Column::Age => 12,
     }
 }
 
@@ -165,6 +166,7 @@ fn link_row(row: &LinkRow<'_>, columns: &[usize], now_ms: u64) -> Row<'static> {
         units::mib(rate.bytes_in),
         units::mib(rate.bytes_out),
         link.outbox.to_string(),
+        link.rtt_us.map_or_else(|| "-".to_owned(), |us| units::time(Duration::from_micros(us))),
         units::age(age),
         link.last_reason.clone().unwrap_or_default(),
     ];

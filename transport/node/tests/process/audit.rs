@@ -183,9 +183,11 @@ fn a_full_disk_holds_nobody_up_and_what_is_missed_is_counted() {
         rounds += 1;
         !of(&node, "missed").is_empty()
     });
+    let counted = node.metric("ringseal_audit_missed_total");
     node.end();
     let missed = of(&node, "missed").into_iter().map(|line| line["count"].as_u64());
     let missed: u64 = missed.map(|count| count.expect("a count")).sum();
+    assert_eq!(counted, missed);
     let written = ["refused", "admitted", "ended"].map(|event| of(&node, event).len() as u64);
     let happened = 1 + 3 * (rounds - 1);
     assert_eq!(written.iter().sum::<u64>() + missed, happened, "{written:?} and {missed}");

@@ -85,7 +85,7 @@ fn keys(object: &Value) -> BTreeSet<&str> {
     object.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
-const PEER: [&str; 13] = [
+const PEER: [&str; 14] = [
     "id",
     "address",
     "state",
@@ -98,6 +98,7 @@ const PEER: [&str; 13] = [
     "bytes_in",
     "bytes_out",
     "outbox",
+    "rtt_us",
     "last_reason",
 ];
 
@@ -271,4 +272,17 @@ fn without_the_table_there_is_no_http_and_the_node_runs() {
     assert!(ask(plan.http, "GET", "/health").is_none());
     process.signal(Signal::TERM);
     assert_eq!(process.wait(), Some(0));
+}
+
+#[test]
+fn a_link_that_is_up_has_a_round_trip_and_one_that_is_down_has_none() {
+    let node = alone();
+    assert_eq!(node.peer(0)["rtt_us"], Value::Null);
+    let stranger = Stranger::join(node.plan.address(), &TRUE, 0, 1);
+    wait_until("the kernel was asked", || node.peer(0)["rtt_us"].as_u64() > Some(0));
+    node.wait_for_metric("ringseal_link_rtt_seconds_count{peer=\"0\"}", |looks| looks > 1);
+    assert_eq!(node.metric("ringseal_link_rtt_seconds_count{peer=\"2\"}"), 0);
+    drop(stranger);
+    wait_until("the link is down", || node.peer(0)["rtt_us"] == Value::Null);
+    node.stop();
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bad_config;
+mod book;
 mod browser;
 mod child;
 mod cluster;

@@ -15,11 +15,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::child::Process;
-use crate::node::{Node, Plan, SECRET};
+use crate::node::{Node, Plan, SECRET, Written};
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations/alerts.yml");
 const DASHBOARD: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations/dashboard.json");
+
+/// Small enough that two strangers find out.
+const BUS: &str = "outbox_frames = 16\npreauth_connections = 4\nhello_grace = \"10s\"";
 
 /// A Prometheus server that asks the nodes four times a second. It ends with its test.
 struct Prometheus {
@@ -152,9 +155,13 @@ fn every_expression_has_data_and_every_alert_fires_when_its_cause_is_there() {
     let roster: Vec<_> = (0..4).map(|id| (id, address::unused())).collect();
     let auth =
         format!("shared_secret = \"{SECRET}\"\nenforcement = \"soft\"\nsafe_after = \"0s\"\n");
-    let plan =
-        |id| Plan::new(id, &roster).auth(&*auth).bus("outbox_frames = 16\nhello_grace = \"10s\"");
-    let mut nodes: Vec<_> = (1..4).map(|id| Node::start(plan(id))).collect();
+    let plan = |id| Plan::new(id, &roster).auth(&*auth).bus(BUS);
+    let start = |id| {
+        let plan = plan(id);
+        let text = plan.to_toml() + "[audit]\nfile = \"audit.jsonl\"\n";
+        Node::start_from(Written::new(&text), plan, &[])
+    };
+    let mut nodes: Vec<_> = (1..4).map(start).collect();
     let Some(prometheus) = Prometheus::start(&nodes) else { return };
     let join = |node: &Node| Stranger::join(node.plan.address(), &TRUE, 0, node.plan.id);
     let mut strangers: Vec<_> = nodes.iter().map(join).collect();
@@ -176,6 +183,14 @@ fn every_expression_has_data_and_every_alert_fires_when_its_cause_is_there() {
         liar.write(wrong.frame(ringseal::Command::PING, 0).as_bytes());
         while liar.read_header().is_ok() {}
     });
+    let replica = roster[0].1.ip();
+    let mut crowd = Vec::new();
+    prometheus.expect_alert(&mut seen, "RingsealReplicasEvicted", || {
+        // Some stay, so that the next one finds the lane full.
+        crowd.truncate(16);
+        crowd.insert(0, Stranger::connect_from(replica, nodes[0].plan.address()));
+    });
+    drop(crowd);
     drop(strangers.remove(0));
     wait_until("the link is down", || !nodes[0].is_linked(0));
     prometheus.expect_alert(&mut seen, "RingsealLinkDown", || {});
@@ -198,7 +213,15 @@ fn every_expression_has_data_and_every_alert_fires_when_its_cause_is_there() {
     let mut plain = Stranger::connect(nodes[2].plan.address());
     plain.write(TRUE.plain_hello(0).as_bytes());
     prometheus.expect_alert(&mut seen, "RingsealNotSafeToEnforce", || {});
-    nodes.pop().expect("three").stop();
+    let last = nodes.pop().expect("three");
+    last.process.limit_file_size(Some(1));
+    prometheus.expect_alert(&mut seen, "RingsealAuditMissed", || {
+        let mut liar = Stranger::connect(last.plan.address());
+        liar.write(wrong.frame(ringseal::Command::PING, 0).as_bytes());
+        while liar.read_header().is_ok() {}
+    });
+    last.process.limit_file_size(None);
+    last.stop();
     prometheus.expect_alert(&mut seen, "RingsealNodeDown", || {});
     assert_eq!(seen, prometheus.rules(), "every rule was tried");
     for node in nodes {

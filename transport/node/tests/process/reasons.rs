@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::node::{Node, Plan, SECRET, Written};
 
-const OPERATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+const REASONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations/reasons.md");
 
 fn start(auth: &str, bus: &'static str) -> Node {
     let plan = Plan::for_a_stranger().bus(bus);
@@ -159,7 +159,7 @@ fn the_end_of_a_link_has_the_same_word_everywhere() {
 
 /// The words in the first column of the table of a section.
 fn documented(section: &str) -> BTreeSet<String> {
-    let text = fs::read_to_string(OPERATIONS).expect("the book");
+    let text = fs::read_to_string(REASONS).expect("the book");
     let (_, rest) = text.split_once(&format!("\n## {section}\n")).expect("the section");
     let section = rest.split("\n## ").next().expect("its text");
     let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
