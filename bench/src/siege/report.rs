@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::attack::{Attack, Source};
 use super::{Against, GRACE, attacker, honest};
+use crate::report::Aligned;
 
 /// By how much the slowest joins may be slower than in quiet times.
 const SLOWER_MS: f64 = 50.0;
@@ -320,30 +321,11 @@ impl fmt::Display for Report {
             if !rows.is_empty() {
                 writeln!(f, "\n### {against}\n")?;
                 let head = HEADINGS.map(str::to_owned).to_vec();
-                aligned(f, &[vec![head], rows].concat())?;
+                write!(f, "{}", Aligned(&[vec![head], rows].concat()))?;
             }
         }
         Ok(())
     }
-}
-
-/// A Markdown table with its columns aligned.
-fn aligned(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..HEADINGS.len()).map(|column| width(column).unwrap_or(0)).collect();
-    for (at, row) in rows.iter().enumerate() {
-        for (text, width) in row.iter().zip(&widths) {
-            write!(f, "| {text:width$} ")?;
-        }
-        writeln!(f, "|")?;
-        if at == 0 {
-            for width in &widths {
-                write!(f, "|{:-<1$}", "", width + 2)?;
-            }
-            writeln!(f, "|")?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
