@@ -143,7 +143,7 @@ fn compare(committed: &BTreeMap<Piece, f64>, counted: &BTreeMap<Piece, f64>) -> 
         let figure = committed.get(piece).with_context(|| format!("no figure for {piece:?}"))?;
         let change = count / figure - 1.0;
         println!("{piece:?}: {count} instructions, {:+.1} % from {figure}", 100.0 * change);
-        if change.abs() > SLACK {
+        if (count - figure).abs() > SLACK * figure {
             off.push(format!("{piece:?}"));
         }
     }

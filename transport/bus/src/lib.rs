@@ -65,6 +65,7 @@ mod settings;
 mod shard;
 mod slot;
 mod sources;
+mod upkeep;
 
 pub use ringseal_auth as auth;
 pub use ringseal_wire as wire;

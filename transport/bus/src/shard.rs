@@ -28,15 +28,7 @@ use crate::registry::Shared;
 use crate::runtime::{self, Beat, Listener, Scratch, Stream, Task, Watch};
 use crate::settings::Settings;
 use crate::sources;
-
-/// How often a shard looks at what nothing wakes it for. It bounds what a lost wake-up can cost.
-const TICK: Duration = Duration::from_millis(10);
-
-/// How long a link that is made anew may take to write what it has accepted.
-const RENEWAL: Duration = Duration::from_secs(1);
-
-/// How often it looks for links that have died silently, and returns unused memory.
-const INSPECTION: Duration = Duration::from_secs(1);
+use crate::upkeep::{self, RENEWAL};
 
 /// One shard of a bus, ready to run on an executor of the embedder's.
 ///
@@ -56,14 +48,14 @@ impl Shard {
         self.index
     }
 
-    /// Runs the shard until the bus is shut down. Must be awaited inside a glommio executor; the
-    /// shard's tasks live there until this returns.
+    /// Runs the shard until the bus is shut down. Must be awaited inside a glommio executor, or by
+    /// [`run_here`]; the shard's tasks live there until this returns.
     pub async fn run(self, handler: impl Handler) {
         let Self { index, shared, port: (listener, watch) } = self;
         let _beat = Beat::of_this_executor().await;
         let handler = RefCell::new(Observed::new(handler, shared.clone()));
         let core = Rc::new(Core { local: Local::new(index, shared, watch), handler });
-        let ticker = runtime::spawn(tick(core.clone()));
+        let ticker = runtime::spawn(upkeep::tick(core.clone()));
         let mut tasks = vec![runtime::spawn(listener::run(core.clone(), listener))];
         if index == 0 {
             tasks.push(runtime::spawn(sources::run(core.local.shared.clone())));
@@ -167,7 +159,7 @@ impl Local {
         self.metrics().preauth.set(self.admission.borrow().lanes.len() as u64);
     }
 
-    fn mailbox(&self) -> &Mailbox {
+    pub(crate) fn mailbox(&self) -> &Mailbox {
         &self.shared.mailboxes[self.shard]
     }
 
@@ -229,7 +221,7 @@ impl Local {
         self.link(peer).filter(|link| link.owner.incarnation() == incarnation)
     }
 
-    fn each_link(&self, f: impl Fn(&LinkState)) {
+    pub(crate) fn each_link(&self, f: impl Fn(&LinkState)) {
         self.links.borrow().iter().flatten().for_each(|link| f(link));
     }
 }
@@ -346,7 +338,7 @@ impl<H: Handler> Core<H> {
         self.dial_roster();
         if local.shard == 0 && settings.retired_links == RetiredLinks::Reconnect {
             // A renewal that is under way is dropped: the new one sees what it would have seen.
-            *local.renewal.borrow_mut() = Some(runtime::spawn(renew(self.clone())));
+            *local.renewal.borrow_mut() = Some(runtime::spawn(upkeep::renew(self.clone())));
         }
     }
 
@@ -371,47 +363,6 @@ impl<H: Handler> Core<H> {
         while self.local.links.borrow().iter().any(Option::is_some) {
             self.serve_mailbox();
             runtime::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
-/// Makes the links anew that were made with a secret which is gone, one at a time, whichever shards
-/// own them.
-async fn renew<H: Handler>(core: Rc<Core<H>>) {
-    let shared = &core.local.shared;
-    let settings = shared.settings();
-    for (peer, _) in settings.roster.iter() {
-        let slot = shared.slot(peer);
-        let owner = slot.owner.load();
-        if !owner.is_up() || !settings.has_retired(slot.key()) {
-            continue;
-        }
-        let incarnation = owner.incarnation();
-        shared.mailboxes[owner.shard()].tell(Control::Renew { peer, incarnation });
-        let deadline = Instant::now() + 2 * RENEWAL;
-        let renewed = || {
-            let owner = slot.owner.load();
-            owner.is_up() && owner.incarnation() != incarnation
-        };
-        while !renewed() && Instant::now() < deadline {
-            runtime::sleep(TICK).await;
-        }
-    }
-}
-
-/// Looks regularly at what nothing wakes a task for.
-async fn tick<H: Handler>(core: Rc<Core<H>>) {
-    let mut inspected = Instant::now();
-    loop {
-        runtime::sleep(TICK).await;
-        core.local.mailbox().nudge();
-        core.local.each_link(LinkState::tick);
-        listener::expire(&core).await;
-        if inspected.elapsed() >= INSPECTION {
-            inspected = Instant::now();
-            core.local.each_link(LinkState::look_for_life);
-            listener::sum_up(&core.local);
-            core.local.buffers.borrow_mut().trim();
         }
     }
 }

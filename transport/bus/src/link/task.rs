@@ -243,7 +243,7 @@ impl<H: Handler> LinkTask<'_, H> {
         let local = &self.core.local;
         let slot = local.shared.slot(self.state.peer);
         if !self.state.outbox.borrow().is_empty() {
-            if self.broken.is_some() {
+            if self.broken.is_some() || self.stream.poll_writable(cx).is_pending() {
                 return Flushed::Blocked;
             }
             let written = {

@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
+use pin_project_lite::pin_project;
 
 pub(crate) use batch::{Batch, Scratch};
 #[cfg(test)]
@@ -116,44 +117,46 @@ impl Future for Sleep {
     }
 }
 
-/// A future that lets a turn pass before it begins. Written out, as an async block would hold what it
-/// waits for twice, and there may be very many of these.
-struct Later<F> {
-    later: bool,
-    future: F,
+pin_project! {
+    /// A future that lets a turn pass before it begins. Written out, as an async block would hold what
+    /// it waits for twice, and there may be very many of these.
+    struct Later<F> {
+        later: bool,
+        #[pin]
+        future: F,
+    }
 }
 
 impl<F: Future> Future for Later<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: `future` is pinned with `self` and never moved out of it; `later` is never pinned.
-        let Self { later, future } = unsafe { self.get_unchecked_mut() };
-        if !mem::replace(later, true) {
+        let this = self.project();
+        if !mem::replace(this.later, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // SAFETY: as above.
-        unsafe { Pin::new_unchecked(future) }.poll(cx)
+        this.future.poll(cx)
     }
 }
 
-/// A future and its deadline, written out for the same reason.
-struct Until<F> {
-    timer: Sleep,
-    future: F,
+pin_project! {
+    /// A future and its deadline, written out for the same reason.
+    struct Until<F> {
+        timer: Sleep,
+        #[pin]
+        future: F,
+    }
 }
 
 impl<F: Future> Future for Until<F> {
     type Output = Option<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
-        // SAFETY: `future` is pinned with `self` and never moved out of it; `timer` needs no pinning.
-        let Self { timer, future } = unsafe { self.get_unchecked_mut() };
-        // SAFETY: as above.
-        if let Poll::Ready(done) = unsafe { Pin::new_unchecked(future) }.poll(cx) {
+        let this = self.project();
+        if let Poll::Ready(done) = this.future.poll(cx) {
             return Poll::Ready(Some(done));
         }
-        Pin::new(timer).poll(cx).map(|()| None)
+        Pin::new(this.timer).poll(cx).map(|()| None)
     }
 }

@@ -34,15 +34,23 @@ enum Io {
         socket: Watched,
         /// Whether the last read has taken all there was, so that the next one waits first.
         drained: bool,
+        /// Whether the last write has found no room, so that the next one waits first.
+        full: bool,
     },
     Hosted(TcpStream),
+}
+
+impl Io {
+    fn ring(socket: Watched) -> Self {
+        Self::Ring { socket, drained: false, full: false }
+    }
 }
 
 impl Stream {
     /// Takes over a connected TCP socket. Must be called on an executor.
     pub(crate) fn adopt(fd: OwnedFd) -> Self {
         Self(match ring::current() {
-            Some(driver) => Io::Ring { socket: Watched::new(driver, fd), drained: false },
+            Some(driver) => Io::ring(Watched::new(driver, fd)),
             // SAFETY: `fd` is open and, being consumed here, owned by nobody else.
             None => Io::Hosted(unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) }),
         })
@@ -80,7 +88,7 @@ impl Stream {
     /// Completes when there may be something to read, so that nobody holds a buffer while waiting for
     /// that.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Io::Ring { socket, drained } = &mut self.0
+        if let Io::Ring { socket, drained, .. } = &mut self.0
             && *drained
         {
             ready!(socket.poll_readable(cx));
@@ -113,7 +121,7 @@ impl Stream {
         loop {
             ready!(self.poll_readable(cx));
             let (socket, drained) = match &mut self.0 {
-                Io::Ring { socket, drained } => (socket, drained),
+                Io::Ring { socket, drained, .. } => (socket, drained),
                 Io::Hosted(stream) => return Pin::new(stream).poll_read(cx, bytes),
             };
             match rustix::net::recv(&*socket, &mut *bytes, RecvFlags::DONTWAIT) {
@@ -171,17 +179,29 @@ impl Stream {
         send: impl Fn(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
+            ready!(self.poll_writable(cx));
             match send(self.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 done => return Poll::Ready(done),
             }
             match &mut self.0 {
-                Io::Ring { socket, .. } => ready!(socket.poll_writable(cx)),
+                Io::Ring { full, .. } => *full = true,
                 // glommio registers interest only from within a write of its own.
                 Io::Hosted(stream) => return Pin::new(stream).poll_write(cx, first),
             }
         }
+    }
+
+    /// Completes when there may be room to write, so that nobody gathers what cannot go out.
+    pub(crate) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Io::Ring { socket, full, .. } = &mut self.0
+            && *full
+        {
+            ready!(socket.poll_writable(cx));
+            *full = false;
+        }
+        Poll::Ready(())
     }
 
     /// Ends our direction; the peer reads what is on its way and then the end.
@@ -288,6 +308,6 @@ pub(crate) async fn connect(address: SocketAddr, deadline: Instant) -> io::Resul
     connected.ok_or(io::ErrorKind::TimedOut)?;
     match SockRef::from(&socket).take_error()? {
         Some(error) => Err(error),
-        None => Ok(Stream(Io::Ring { socket, drained: false })),
+        None => Ok(Stream(Io::ring(socket))),
     }
 }

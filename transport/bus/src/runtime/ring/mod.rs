@@ -26,6 +26,7 @@ use async_task::{Runnable, Task};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, opcode, squeue};
+use pin_project_lite::pin_project;
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
@@ -418,19 +419,21 @@ impl Drop for Running {
     }
 }
 
-/// A task's future, which is on its driver's list. Written out, as an async block would hold the future
-/// twice.
-struct Listed<F> {
-    _entry: ListEntry,
-    future: F,
+pin_project! {
+    /// A task's future, which is on its driver's list. Written out, as an async block would hold the
+    /// future twice.
+    struct Listed<F> {
+        _entry: ListEntry,
+        #[pin]
+        future: F,
+    }
 }
 
 impl<F: Future> Future for Listed<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: `future` is pinned with `self` and never moved out of it.
-        unsafe { self.map_unchecked_mut(|listed| &mut listed.future) }.poll(cx)
+        self.project().future.poll(cx)
     }
 }
 
