@@ -8,42 +8,54 @@ use ringseal::internals::{Mailbox, Outbox, hand_off};
 use ringseal::{Frame, ReplicaId};
 use ringseal_bench::fixture::{self, Cluster};
 use ringseal_bench::frame::HEADER;
+use ringseal_wire::Deframer;
 
 /// A window of the comparison.
 const FRAMES: usize = 256;
 
-/// Frames as they arrive: side by side in one buffer.
-fn neighbours() -> Vec<Frame> {
-    let mut deframer = fixture::filled(&fixture::full_buffer(HEADER));
-    let next = || deframer.next_frame().expect("whole frames");
+/// Frames as an embedder makes them: each in memory of its own.
+fn frames() -> Vec<Frame> {
+    let mut deframer = received();
+    let next = || Some(deframer.next_frame().expect("whole frames")?.detach());
     let frames: Vec<_> = std::iter::from_fn(next).collect();
     assert_eq!(frames.len(), FRAMES);
     frames
 }
 
-/// Frames as an embedder makes them: each in memory of its own.
-fn strangers() -> Vec<Frame> {
-    neighbours().iter().map(Frame::detach).collect()
+/// Frames as they arrive.
+fn received() -> Deframer {
+    fixture::filled(&fixture::full_buffer(HEADER))
+}
+
+fn write_all(outbox: &mut Outbox) {
+    let written = outbox.gather();
+    assert_eq!(outbox.advance(black_box(written)), FRAMES as u32);
 }
 
 fn outbox(c: &mut Criterion) {
     let mut group = c.benchmark_group("bus/outbox");
     group.throughput(Throughput::Elements(FRAMES as u64));
-    for (name, frames) in [("passed on", neighbours()), ("made here", strangers())] {
-        let mut outbox = Outbox::new();
-        group.bench_function(format!("256 frames {name}"), |b| {
-            let through = |frames: Vec<Frame>| {
-                frames.into_iter().for_each(|frame| outbox.push(frame));
-                let written = outbox.gather();
-                assert_eq!(outbox.advance(black_box(written)), FRAMES as u32);
-            };
-            b.iter_batched(|| frames.clone(), through, BatchSize::SmallInput);
-        });
-    }
+    let (mut outbox, frames) = (Outbox::new(), frames());
+    group.bench_function("256 frames made here", |b| {
+        let through = |frames: Vec<Frame>| {
+            frames.into_iter().for_each(|frame| outbox.push(frame));
+            write_all(&mut outbox);
+        };
+        b.iter_batched(|| frames.clone(), through, BatchSize::SmallInput);
+    });
+    group.bench_function("256 frames cut and passed on", |b| {
+        let through = |deframer: &mut Deframer| {
+            while let Some(frame) = deframer.next_frame().expect("whole frames") {
+                outbox.pass_on(frame);
+            }
+            write_all(&mut outbox);
+        };
+        b.iter_batched_ref(received, through, BatchSize::SmallInput);
+    });
 }
 
 fn mailbox(c: &mut Criterion) {
-    let (mailbox, frames, peer) = (Mailbox::new(), strangers(), ReplicaId::new(1));
+    let (mailbox, frames, peer) = (Mailbox::new(), frames(), ReplicaId::new(1));
     let mut group = c.benchmark_group("bus/mailbox");
     group.throughput(Throughput::Elements(FRAMES as u64));
     group.bench_function("256 frames", |b| {

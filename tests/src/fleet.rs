@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ringseal::{
-    Auth, Bus, Command, Config, Enforcement, Flow, Frame, Handler, HandshakeResult, Header,
-    KeyRing, Limits, Link, Mesh, ReplicaId, RetiredLinks, Role, Roster, Transcript,
+    Auth, Bus, Command, Config, Enforcement, Flow, Frame, FrameView, Handler, HandshakeResult,
+    Header, KeyRing, Limits, Link, Mesh, ReplicaId, RetiredLinks, Role, Roster, Transcript,
 };
 
 use crate::cluster::{DRAIN, wait_until};
@@ -106,7 +106,7 @@ impl Handler for Tally {
         self.last.remove(&link.peer());
     }
 
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         let number = frame.header().view();
         let last = self.last.insert(link.peer(), number);
         if last.is_some_and(|last| number != last + 1) {

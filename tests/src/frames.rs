@@ -1,7 +1,7 @@
 //! Frames that tell by themselves whether they arrived whole.
 
 use bytes::Bytes;
-use ringseal::{ClusterId, Command, Frame, Header, ReplicaId};
+use ringseal::{ClusterId, Command, Frame, Header, HeaderView, ReplicaId};
 
 /// The bytes of a header.
 pub const HEADER: usize = 256;
@@ -40,8 +40,8 @@ pub fn numbered(sender: u32, number: u64, size: usize) -> Frame {
 
 /// The sender and the number of a [`numbered`] frame.
 #[must_use]
-pub fn number_of(frame: &Frame) -> (u32, u64) {
-    (frame.header().view(), frame.header().checksum() as u64)
+pub fn number_of(header: HeaderView<'_>) -> (u32, u64) {
+    (header.view(), header.checksum() as u64)
 }
 
 /// Commands 14 to 16 belong to the handshake; all others, named or not, are carried.

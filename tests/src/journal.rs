@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
-use ringseal::{Frame, Reason};
+use ringseal::{Frame, FrameView, Reason};
 
 use crate::cluster::PATIENCE;
 
@@ -75,7 +75,7 @@ impl Journal {
         self.changed.notify_all();
     }
 
-    pub(crate) fn note_frame(&self, peer: u8, frame: &Frame) {
+    pub(crate) fn note_frame(&self, peer: u8, frame: FrameView<'_>) {
         let mut record = self.record();
         *record.frames.entry(peer).or_default() += 1;
         if !self.quiet {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ringseal::{Flow, Frame, Handler, Link, Reason, ReplicaId};
+use ringseal::{Flow, Frame, FrameView, Handler, Link, Reason, ReplicaId};
 
 use crate::journal::{Event, Journal};
 
@@ -15,7 +15,7 @@ pub trait Script: Send + 'static {
     }
 
     /// A frame has arrived and is in the journal.
-    fn frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow;
+    fn frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow;
 
     /// There is room again.
     fn writable(&mut self, link: &mut Link<'_>) {
@@ -28,8 +28,8 @@ pub trait Script: Send + 'static {
     }
 }
 
-impl<F: FnMut(&mut Link<'_>, Frame) -> Flow + Send + 'static> Script for F {
-    fn frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+impl<F: FnMut(&mut Link<'_>, FrameView<'_>) -> Flow + Send + 'static> Script for F {
+    fn frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         self(link, frame)
     }
 }
@@ -39,7 +39,7 @@ impl<F: FnMut(&mut Link<'_>, Frame) -> Flow + Send + 'static> Script for F {
 pub struct Listen;
 
 impl Script for Listen {
-    fn frame(&mut self, _link: &mut Link<'_>, _frame: Frame) -> Flow {
+    fn frame(&mut self, _link: &mut Link<'_>, _frame: FrameView<'_>) -> Flow {
         Flow::Continue
     }
 }
@@ -49,11 +49,11 @@ impl Script for Listen {
 pub struct Echo(BTreeMap<ReplicaId, Frame>);
 
 impl Script for Echo {
-    fn frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
-        match link.send(frame) {
+    fn frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
+        match link.forward(link.peer(), frame) {
             Ok(()) => Flow::Continue,
-            Err(refused) => {
-                self.0.insert(link.peer(), refused.frame);
+            Err(_refused) => {
+                self.0.insert(link.peer(), frame.to_frame());
                 Flow::Pause
             }
         }
@@ -97,10 +97,10 @@ impl<S: Script> Handler for Recorder<S> {
         self.script.up(link);
     }
 
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         let peer = link.peer();
         assert_eq!(self.incarnations.get(&peer), Some(&link.incarnation()), "a frame of no link");
-        self.journal.note_frame(peer.get(), &frame);
+        self.journal.note_frame(peer.get(), frame);
         self.script.frame(link, frame)
     }
 

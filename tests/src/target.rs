@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringseal::{
-    Address, Auth, Bus, Command, Config, Enforcement, Flow, Frame, Handler, HandshakeResult,
-    Header, KeyRing, Limits, Link, Metrics, Reason, ReplicaId, Role, Roster, StartError,
-    Transcript,
+    Address, Auth, Bus, Command, Config, Enforcement, Flow, Frame, FrameView, Handler,
+    HandshakeResult, Header, KeyRing, Limits, Link, Metrics, Reason, ReplicaId, Role, Roster,
+    StartError, Transcript,
 };
 
 use crate::address;
@@ -167,12 +167,13 @@ impl Handler for Witness {
         let _ = self.0.send(Event::Up { peer, incarnation, authenticated });
     }
 
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         if frame.command() == Command::PING {
-            let pong = Frame::new(Header::new(Command::PONG), frame.body().clone());
+            let pong = Frame::new(Header::new(Command::PONG), frame.to_frame().into_body());
             let _ = link.send(pong.expect("as large as the Ping"));
         } else {
-            let _ = self.0.send(Event::Frame { peer: link.peer().get(), frame });
+            let (peer, frame) = (link.peer().get(), frame.to_frame());
+            let _ = self.0.send(Event::Frame { peer, frame });
         }
         Flow::Continue
     }

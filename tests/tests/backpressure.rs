@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use ringseal::{Flow, Frame, Limits, Link, SendErrorKind};
+use ringseal::{Flow, FrameView, Limits, Link, SendErrorKind};
 use ringseal_tests::cluster::{Net, Node, PATIENCE, peer_status, wait_until};
 use ringseal_tests::frames::{self, number_of};
 use ringseal_tests::raw;
@@ -31,7 +31,7 @@ fn one_refusal_is_answered_by_one_call() {
     assert_eq!(refused.kind, SendErrorKind::Backpressure);
     for number in 0..accepted {
         let frame = raw::read_frame(&mut slow).expect("an accepted frame arrives");
-        assert_eq!(number_of(&frame), (0, number));
+        assert_eq!(number_of(frame.header()), (0, number));
     }
     wait_until("room is told", || one.journal.writables(0) == 1);
     one.wait_for_empty_outbox(0);
@@ -71,7 +71,7 @@ impl Room {
 struct TellRoom(Room);
 
 impl Script for TellRoom {
-    fn frame(&mut self, _link: &mut Link<'_>, _frame: Frame) -> Flow {
+    fn frame(&mut self, _link: &mut Link<'_>, _frame: FrameView<'_>) -> Flow {
         Flow::Continue
     }
 
@@ -143,7 +143,7 @@ impl Script for Flood {
         self.pour(link);
     }
 
-    fn frame(&mut self, _link: &mut Link<'_>, _frame: Frame) -> Flow {
+    fn frame(&mut self, _link: &mut Link<'_>, _frame: FrameView<'_>) -> Flow {
         Flow::Continue
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use ringseal::{Flow, Frame, Limits, Link, SendErrorKind};
+use ringseal::{Flow, Frame, FrameView, Limits, Link, SendErrorKind};
 use ringseal_tests::cluster::{Net, Node, wait_until};
 use ringseal_tests::frames::{self, number_of};
 use ringseal_tests::script::Listen;
@@ -29,14 +29,17 @@ impl Held {
     }
 
     /// A handler that keeps the frames of replica 0 and echoes all others.
-    fn holding(&self, detach: bool) -> impl Fn(&mut Link<'_>, Frame) -> Flow + Send + use<> {
+    fn holding(
+        &self,
+        detach: bool,
+    ) -> impl Fn(&mut Link<'_>, FrameView<'_>) -> Flow + Send + use<> {
         let held = self.0.clone();
-        move |link: &mut Link<'_>, frame: Frame| {
+        move |link: &mut Link<'_>, frame: FrameView<'_>| {
             if link.peer().get() == 0 {
-                let frame = if detach { frame.detach() } else { frame };
+                let frame = if detach { frame.detach() } else { frame.to_frame() };
                 held.lock().expect("no panic").push(frame);
             } else {
-                link.send(frame).expect("the echo has room");
+                link.forward(link.peer(), frame).expect("the echo has room");
             }
             Flow::Continue
         }
@@ -91,7 +94,7 @@ fn held_frames_stop_the_link(size: usize) {
     // Everything comes, in order, as what is held goes.
     let mut numbers: Vec<u64> = Vec::new();
     wait_until("everything arrives", || {
-        numbers.extend(held.take().iter().map(|frame| number_of(frame).1));
+        numbers.extend(held.take().iter().map(|frame| number_of(frame.header()).1));
         numbers.len() as u64 == sent
     });
     assert_eq!(numbers, (0..sent).collect::<Vec<_>>());
@@ -137,9 +140,9 @@ fn a_few_small_frames_pin_their_buffers() {
     let net = Net::new(&[0, 2]).with_limits(limits).quiet();
     let two = net.start(2, move || {
         let keep = keep.clone();
-        move |_: &mut Link<'_>, frame: Frame| {
-            if number_of(&frame).1.is_multiple_of(200) {
-                keep.lock().expect("no panic").push(frame);
+        move |_: &mut Link<'_>, frame: FrameView<'_>| {
+            if number_of(frame.header()).1.is_multiple_of(200) {
+                keep.lock().expect("no panic").push(frame.to_frame());
             }
             Flow::Continue
         }

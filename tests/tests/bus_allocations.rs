@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ringseal::{Bus, Flow, Frame, Handler, Link, ReplicaId};
+use ringseal::{Bus, Flow, FrameView, Handler, Link, ReplicaId};
 use ringseal_tests::alloc::{self, CountingAllocator};
 use ringseal_tests::cluster::{DRAIN, Net, peer_status, wait_until};
 use ringseal_tests::frames::{self, HEADER};
@@ -20,8 +20,8 @@ static COUNTING: Mutex<()> = Mutex::new(());
 struct Mirror;
 
 impl Handler for Mirror {
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
-        link.send(frame).expect("the echo has room");
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
+        link.forward(link.peer(), frame).expect("the echo has room");
         Flow::Continue
     }
 }
@@ -62,10 +62,10 @@ struct PassOn {
 }
 
 impl Handler for PassOn {
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         self.passed.fetch_add(1, Relaxed);
         // Links end while frames are still going round: at the end of the test that is no matter.
-        drop(link.send_to(self.to, frame));
+        let _ = link.forward(self.to, frame);
         Flow::Continue
     }
 }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
-use ringseal::{Flow, Frame, Handler, Link, Mesh, Shard, ShutdownError};
+use ringseal::{Flow, FrameView, Handler, Link, Mesh, Shard, ShutdownError};
 use ringseal_tests::cluster::{DRAIN, Net, Node, peer_status, wait_until};
 use ringseal_tests::frames::{self, number_of};
 use ringseal_tests::script::{Echo, Listen};
@@ -13,8 +13,8 @@ use ringseal_tests::script::{Echo, Listen};
 struct Mirror;
 
 impl Handler for Mirror {
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
-        link.send(frame).expect("the echo has room");
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
+        link.forward(link.peer(), frame).expect("the echo has room");
         Flow::Continue
     }
 }
@@ -41,7 +41,7 @@ fn expect_echoes(node: &Node, peer: u8) {
         node.send(peer.into(), frames::numbered(0, number, 700)).expect("there is room");
     }
     let received = node.journal.frames_from(peer, 100);
-    let numbers: Vec<_> = received.iter().map(|frame| number_of(frame).1).collect();
+    let numbers: Vec<_> = received.iter().map(|frame| number_of(frame.header()).1).collect();
     assert_eq!(numbers, (0..100).collect::<Vec<_>>());
 }
 
@@ -87,7 +87,9 @@ fn a_port_in_use_is_an_error() {
 fn a_panic_of_a_handler_is_told() {
     let net = Net::new(&[0, 1]);
     let one = net.start(1, || {
-        |_: &mut Link<'_>, _: Frame| -> Flow { panic!("a handler's panic, as the test wants it") }
+        |_: &mut Link<'_>, _: FrameView<'_>| -> Flow {
+            panic!("a handler's panic, as the test wants it")
+        }
     });
     let zero = net.start(0, || Listen);
     let link = zero.wait_for_link(1);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use ringseal::{Flow, Frame, Link, Mesh, ReplicaId, SendError, SendErrorKind};
+use ringseal::{Flow, Frame, FrameView, Link, Mesh, ReplicaId, SendError, SendErrorKind};
 use ringseal_tests::cluster::{Net, Node};
 use ringseal_tests::frames::{self, number_of};
 use ringseal_tests::script::{Listen, Script};
@@ -50,7 +50,7 @@ fn send_from_threads(mesh: &Mesh, peer: u8) {
 fn expect_in_order(received: &[Frame], senders: &BTreeSet<u32>) {
     let mut next: BTreeMap<u32, u64> = senders.iter().map(|sender| (*sender, 0)).collect();
     for frame in received {
-        let (sender, number) = number_of(frame);
+        let (sender, number) = number_of(frame.header());
         let next = next.get_mut(&sender).expect("a sender of this test");
         assert_eq!(number, *next, "sender {sender}");
         assert_eq!(frame.wire_len(), size(number), "sender {sender}, frame {number}");
@@ -68,7 +68,7 @@ struct Talkative {
 }
 
 impl Script for Talkative {
-    fn frame(&mut self, link: &mut Link<'_>, _frame: Frame) -> Flow {
+    fn frame(&mut self, link: &mut Link<'_>, _frame: FrameView<'_>) -> Flow {
         for _ in 0..3.min(EACH - self.next) {
             let frame = frames::numbered(HANDLER + link.shard() as u32, self.next, size(self.next));
             let sent = match (self.next % 3, self.mesh.get()) {
@@ -143,4 +143,54 @@ fn both_directions_at_once() {
     expect_in_order(&nodes[1].journal.frames_from(4, all), &(0..THREADS).collect());
     expect_in_order(&nodes[0].journal.frames_from(9, all), &(0..THREADS).collect());
     nodes.into_iter().for_each(Node::shutdown);
+}
+
+/// Passes every frame on, by every way in turn, mostly as it lies.
+struct PassOn {
+    to: ReplicaId,
+    mesh: Arc<OnceLock<Mesh>>,
+}
+
+impl Script for PassOn {
+    fn frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
+        let sent = match (number_of(frame.header()).1 % 11, self.mesh.get()) {
+            (4, _) => link.send_to(self.to, frame.to_frame()).map_err(|error| error.kind),
+            (5, Some(mesh)) => mesh.send(self.to, frame.to_frame()).map_err(|error| error.kind),
+            _ => link.forward(self.to, frame),
+        };
+        sent.expect("what is under way fits the outbox");
+        Flow::Continue
+    }
+}
+
+/// Frames go from replica 1 through 0 to 2, whose links are on any of so many shards.
+fn frames_are_passed_on(shards: usize) {
+    const UNDER_WAY: u64 = 400;
+    let net = Net::new(&[0, 1, 2]).with_shards(shards);
+    let mesh = Arc::new(OnceLock::new());
+    let handlers_mesh = mesh.clone();
+    let to = ReplicaId::new(2);
+    let zero = net.start(0, move || PassOn { to, mesh: handlers_mesh.clone() });
+    mesh.set(zero.bus.mesh().clone()).expect("set once");
+    let [one, two] = [1, 2].map(|id| net.start(id, || Listen));
+    zero.wait_for_link(2);
+    one.wait_for_link(0);
+    for number in 0..EACH {
+        if number >= UNDER_WAY {
+            two.journal.wait_count(0, number - UNDER_WAY);
+        }
+        send_surely(&one, 0, frames::numbered(1, number, size(number)));
+    }
+    expect_in_order(&two.journal.frames_from(0, EACH), &[1].into());
+    [zero, one, two].into_iter().for_each(Node::shutdown);
+}
+
+#[test]
+fn frames_passed_on_stay_in_order_on_one_shard() {
+    frames_are_passed_on(1);
+}
+
+#[test]
+fn frames_passed_on_stay_in_order_between_shards() {
+    frames_are_passed_on(3);
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use ringseal::{Flow, Frame, Limits, Link, Reason, SendErrorKind};
+use ringseal::{Flow, Frame, FrameView, Limits, Link, Reason, SendErrorKind};
 use ringseal_tests::cluster::{DRAIN, Net, Node, peer_status, wait_until};
 use ringseal_tests::frames::{self, number_of};
 use ringseal_tests::raw;
@@ -18,8 +18,8 @@ const EVERY: u64 = 10;
 struct PauseNowAndThen;
 
 impl Script for PauseNowAndThen {
-    fn frame(&mut self, _link: &mut Link<'_>, frame: Frame) -> Flow {
-        let (_, number) = number_of(&frame);
+    fn frame(&mut self, _link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
+        let (_, number) = number_of(frame.header());
         if number % EVERY == EVERY - 1 { Flow::Pause } else { Flow::Continue }
     }
 }
@@ -31,7 +31,7 @@ fn send_all(from: &Node, to: u8, count: u64) {
 }
 
 fn numbers(frames: &[Frame]) -> Vec<u64> {
-    frames.iter().map(|frame| number_of(frame).1).collect()
+    frames.iter().map(|frame| number_of(frame.header()).1).collect()
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn frames_of_one_batch_wait_in_order() {
 #[test]
 fn resuming_within_the_call_that_pauses_does_not_count() {
     let resume_then_pause = || {
-        |link: &mut Link<'_>, _frame: Frame| {
+        |link: &mut Link<'_>, _frame: FrameView<'_>| {
             link.resume();
             Flow::Pause
         }
@@ -97,8 +97,8 @@ fn an_echo_that_pauses_for_room_loses_nothing() {
     [zero, one].into_iter().for_each(Node::shutdown);
 }
 
-fn pause_always() -> impl Fn(&mut Link<'_>, Frame) -> Flow {
-    |_: &mut Link<'_>, _: Frame| Flow::Pause
+fn pause_always() -> impl Fn(&mut Link<'_>, FrameView<'_>) -> Flow {
+    |_: &mut Link<'_>, _: FrameView<'_>| Flow::Pause
 }
 
 #[test]
@@ -106,10 +106,10 @@ fn a_paused_link_holds_its_peer_back_and_nobody_else() {
     let limits = |limits: &mut Limits| limits.outbox_frames = 64;
     let net = Net::new(&[0, 1, 2]).with_limits(limits).quiet();
     let two = net.start(2, || {
-        |link: &mut Link<'_>, frame: Frame| match link.peer().get() {
+        |link: &mut Link<'_>, frame: FrameView<'_>| match link.peer().get() {
             0 => Flow::Pause,
             _ => {
-                link.send(frame).expect("the echo has room");
+                link.forward(link.peer(), frame).expect("the echo has room");
                 Flow::Continue
             }
         }

@@ -138,7 +138,11 @@ fn a_cut_at_every_byte_delivers_whole_frames_alone() {
             expected.push((0, cut));
         }
         let received = one.journal.frames_from(0, expected.len() as u64);
-        assert_eq!(received.iter().map(number_of).collect::<Vec<_>>(), expected, "cut at {cut}");
+        assert_eq!(
+            received.iter().map(|frame| number_of(frame.header())).collect::<Vec<_>>(),
+            expected,
+            "cut at {cut}"
+        );
     }
     drop(proxy);
     [zero, one].into_iter().for_each(Node::shutdown);
@@ -171,7 +175,7 @@ fn a_restarted_replica_is_linked_again_with_everybody() {
         for node in &nodes {
             for peer in node.peers() {
                 let this_round = |frames: &[ringseal::Frame]| {
-                    frames.iter().any(|frame| number_of(frame).0 == round as u32)
+                    frames.iter().any(|frame| number_of(frame.header()).0 == round as u32)
                 };
                 wait_until("the round's frame arrives", || {
                     this_round(&node.journal.frames_from(peer.id.get(), 0))

@@ -40,7 +40,7 @@ fn what_was_accepted_reaches_a_peer_that_reads() {
         let mesh = zero.bus.mesh().clone();
         zero.shutdown();
         let received = one.journal.frames_from(0, 300);
-        let numbers: Vec<_> = received.iter().map(|frame| number_of(frame).1).collect();
+        let numbers: Vec<_> = received.iter().map(|frame| number_of(frame.header()).1).collect();
         assert_eq!(numbers, (0..300).collect::<Vec<_>>());
         assert_eq!(one.journal.wait_down(0, link.incarnation), (Reason::Eof, 0));
         assert_eq!(mesh.metrics().frames_dropped.iter().map(|(_, lost)| lost).sum::<u64>(), 0);

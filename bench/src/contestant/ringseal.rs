@@ -21,8 +21,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ringseal::auth::Secret;
 use ringseal::{
-    Auth, Bus, Config, Enforcement, Flow, Frame, Handler, HeaderView, KeyRing, Limits, Link, Mesh,
-    Reason, ReplicaId, Roster, SendErrorKind, Shard, Transcript,
+    Auth, Bus, Config, Enforcement, Flow, Frame, FrameView, Handler, HeaderView, KeyRing, Limits,
+    Link, Mesh, Reason, ReplicaId, Roster, SendErrorKind, Shard, Transcript,
 };
 use ringseal_wire::Deframer;
 
@@ -129,7 +129,7 @@ impl Contestant for Ringseal {
 fn to_frame(bytes: &Bytes) -> Result<Frame> {
     let mut deframer = Deframer::new(LARGEST as u32);
     deframer.feed(bytes);
-    deframer.next_frame()?.context("not a whole frame")
+    Ok(deframer.next_frame()?.context("not a whole frame")?.to_frame())
 }
 
 /// The server's handler of one shard: answers every frame on the spot.
@@ -161,14 +161,16 @@ impl Handler for Server {
         }
     }
 
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
-        let answer = match self.answerer.answer(frame.header_bytes()) {
-            Answer::Same => frame,
-            Answer::Other(answer) => to_frame(&answer).expect("the answer is one frame"),
-            Answer::Nothing => return Flow::Continue,
-        };
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         let to = self.addressee(link);
-        link.send_to(to, answer).expect("a window fits the outbox");
+        match self.answerer.answer(frame.as_bytes()) {
+            Answer::Same => link.forward(to, frame).expect("a window fits the outbox"),
+            Answer::Other(answer) => {
+                let answer = to_frame(&answer).expect("the answer is one frame");
+                link.send_to(to, answer).expect("a window fits the outbox");
+            }
+            Answer::Nothing => {}
+        }
         Flow::Continue
     }
 }
@@ -281,7 +283,7 @@ impl Driver {
         &self,
         activity: &mut Activity,
         link: &mut Link<'_>,
-        frame: &Frame,
+        frame: FrameView<'_>,
     ) -> Result<Option<(u64, Option<Latencies>)>> {
         let ping = frame.command().get() == frame::PING;
         if ping && matches!(activity, Activity::Idle) {
@@ -290,10 +292,10 @@ impl Driver {
                 *activity = self.begin(time)?;
             }
         } else if let Activity::OneWay { sent, .. } = activity {
-            window::check_count(frame.header_bytes(), *sent)?;
+            window::check_count(frame.as_bytes(), *sent)?;
             return Ok(Some((*sent, None)));
         } else if let (Activity::Echo(window), false) = (&mut *activity, ping) {
-            window.arrived(frame.header_bytes(), frame.body())?;
+            window.arrived(frame.as_bytes(), &[])?;
         }
         let most = match (ping, self.traffic.shards) {
             (true, _) => self.traffic.window,
@@ -354,9 +356,9 @@ impl Handler for Driver {
         self.tell(Ok(None));
     }
 
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         let mut activity = self.activity.borrow_mut();
-        match self.advance(&mut activity, link, &frame) {
+        match self.advance(&mut activity, link, frame) {
             Ok(None) => {}
             end => {
                 *activity = Activity::Idle;

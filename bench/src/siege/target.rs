@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ringseal::{Bus, Flow, Frame, Handler, Link};
+use ringseal::{Bus, Flow, FrameView, Handler, Link};
 use rustix::thread::gettid;
 use serde::{Deserialize, Serialize};
 
@@ -26,9 +26,9 @@ pub(super) struct Listening {
 struct Echo;
 
 impl Handler for Echo {
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         // Refused only if the outbox is full, which no client of the siege's ever makes it.
-        let _refused = link.send(frame);
+        let _refused = link.forward(link.peer(), frame);
         Flow::Continue
     }
 }

@@ -1,7 +1,7 @@
 //! A stream is cut into frames, however it arrives.
 
 use bytes::BytesMut;
-use ringseal_wire::{Deframer, Frame, HEADER_LEN, SizeError};
+use ringseal_wire::{Deframer, Frame, FrameView, HEADER_LEN, SizeError};
 
 use crate::input::Input;
 
@@ -84,7 +84,7 @@ fn in_pieces(mut stream: &[u8], pieces: &[u8], max_frame: u32) -> Cut {
 fn drain(deframer: &mut Deframer, frames: &mut Vec<Frame>) -> Result<(), SizeError> {
     loop {
         let missing = deframer.missing();
-        let next = deframer.next_frame();
+        let next = deframer.next_frame().map(|next| next.map(FrameView::to_frame));
         match (missing, next) {
             (Ok(0), Ok(Some(frame))) => frames.push(frame),
             (Ok(1..), Ok(None)) => return Ok(()),
@@ -108,7 +108,8 @@ fn as_missing(mut stream: &[u8], max_frame: u32) -> Cut {
             Err(error) => return Cut { frames, error: Some(error), left: None },
         };
         if missing == 0 {
-            frames.push(deframer.next_frame().expect("no error").expect("a whole frame"));
+            let next = deframer.next_frame().expect("no error");
+            frames.push(next.expect("a whole frame").to_frame());
             assert!(deframer.is_empty(), "not one byte of the frame after");
             continue;
         }

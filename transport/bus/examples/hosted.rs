@@ -7,14 +7,14 @@ use std::thread;
 use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
-use ringseal::{Auth, Config, Flow, Frame, Handler, Link, Mesh, ReplicaId, Roster, Shard};
+use ringseal::{Auth, Config, Flow, FrameView, Handler, Link, Mesh, ReplicaId, Roster, Shard};
 
 /// Sends every frame back to where it came from.
 struct Echo;
 
 impl Handler for Echo {
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
-        let _ = link.send(frame);
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
+        let _ = link.forward(link.peer(), frame);
         Flow::Continue
     }
 }

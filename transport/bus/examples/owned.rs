@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ringseal::auth::Secret;
 use ringseal::{
-    Auth, Bus, Command, Config, Enforcement, Flow, Frame, Handler, Header, KeyRing, Link,
-    ReplicaId, Roster, Transcript,
+    Auth, Bus, Command, Config, Enforcement, Flow, Frame, FrameView, Handler, Header, KeyRing,
+    Link, ReplicaId, Roster, Transcript,
 };
 
 /// Answers every Ping with a Pong of the same body and reports what it has heard.
@@ -21,11 +21,11 @@ impl Handler for Greeter {
         link.send(hello).expect("a new link has room");
     }
 
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         let said = String::from_utf8_lossy(frame.body());
         let _ = self.0.send(format!("replica {}: {} {said}", link.peer(), frame.command()));
         if frame.command() == Command::PING {
-            let pong = Frame::new(Header::new(Command::PONG), frame.into_body());
+            let pong = Frame::new(Header::new(Command::PONG), frame.to_frame().into_body());
             link.send(pong.expect("as large as the Ping")).expect("there is room");
         }
         Flow::Continue

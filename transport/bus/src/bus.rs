@@ -55,7 +55,7 @@ impl Mesh {
     /// [`SendError`] with the frame and the reason: no link, no room, too large, unknown peer,
     /// shutting down, or a command that belongs to the handshake.
     pub fn send(&self, peer: ReplicaId, frame: Frame) -> Result<(), SendError> {
-        match self.shared.admit(peer, &frame) {
+        match self.shared.admit(peer, frame.wire_len(), frame.command()) {
             Ok(owner) => {
                 let incarnation = owner.incarnation();
                 let outgoing = Outgoing { peer, incarnation, frame };

@@ -1,6 +1,6 @@
 //! What an embedder implements: one handler per shard, called on the shard's own thread.
 
-use ringseal_wire::{Frame, ReplicaId};
+use ringseal_wire::{FrameView, ReplicaId};
 
 use crate::error::Reason;
 use crate::link::Link;
@@ -29,10 +29,11 @@ pub trait Handler: 'static {
         let _ = (link, incarnation);
     }
 
-    /// A frame has arrived. It shares the memory that it was received into: keep it as long as it is
-    /// needed, and [`detach`](Frame::detach) what is kept for long. The frame's own `replica` field
-    /// names its author, who need not be `link.peer()`, its carrier.
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow;
+    /// A frame has arrived and is lent where it lies, for this call. [`to_frame`](FrameView::to_frame) keeps
+    /// it, and with it the memory that it was received into; [`detach`](FrameView::detach) what is kept for
+    /// long. [`Link::forward`] sends it on. The frame's own `replica` field names its author, who need not
+    /// be `link.peer()`, its carrier.
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow;
 
     /// The link's outbox has room again. Called once after a send to this peer, from anywhere, was
     /// refused with `Backpressure`.

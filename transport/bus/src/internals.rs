@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ringseal_auth::Outcome;
-use ringseal_wire::{Frame, ReplicaId};
+use ringseal_wire::{Frame, FrameView, ReplicaId};
 
 use crate::handoff::{Early, Handoff};
 use crate::metrics::Role;
@@ -36,6 +36,11 @@ impl Outbox {
     /// Adds a frame at the end.
     pub fn push(&mut self, frame: Frame) {
         self.frames.push(frame);
+    }
+
+    /// Adds a received frame at the end.
+    pub fn pass_on(&mut self, frame: FrameView<'_>) {
+        self.frames.pass_on(frame);
     }
 
     /// Gathers what fits one write, and returns how many bytes that is.

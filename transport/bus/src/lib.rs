@@ -11,14 +11,14 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use ringseal::{Auth, Bus, Config, Flow, Frame, Handler, Link, ReplicaId, Roster};
+//! use ringseal::{Auth, Bus, Config, Flow, FrameView, Handler, Link, ReplicaId, Roster};
 //!
 //! /// Sends every frame back to where it came from.
 //! struct Echo;
 //!
 //! impl Handler for Echo {
-//!     fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
-//!         let _ = link.send(frame);
+//!     fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
+//!         let _ = link.forward(link.peer(), frame);
 //!         Flow::Continue
 //!     }
 //! }
@@ -73,7 +73,7 @@ pub use ringseal_wire as wire;
 pub use ringseal_auth::{
     Enforcement, HandshakeResult, KeyRing, Leniency, Policy, Secret, SecretTooShort, Transcript,
 };
-pub use ringseal_wire::{ClusterId, Command, Frame, Header, HeaderView, ReplicaId};
+pub use ringseal_wire::{ClusterId, Command, Frame, FrameView, Header, HeaderView, ReplicaId};
 
 pub use admission::Lane;
 pub use bus::{Bus, Mesh};

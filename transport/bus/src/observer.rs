@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringseal_auth::{Leniency, Policy};
-use ringseal_wire::{Frame, ReplicaId};
+use ringseal_wire::{FrameView, ReplicaId};
 
 use crate::error::Reason;
 use crate::handler::{Flow, Handler};
@@ -175,7 +175,7 @@ impl<H: Handler> Handler for Observed<H> {
     }
 
     #[inline]
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         self.handler.on_frame(link, frame)
     }
 

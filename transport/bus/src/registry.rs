@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ringseal_auth::tag::{Freshness, TagClock};
 use ringseal_auth::{HandshakeResult, Leniency};
-use ringseal_wire::{Frame, ReplicaId};
+use ringseal_wire::{Command, ReplicaId};
 
 use crate::admission::Lane;
 use crate::config::{Config, ConfigError};
@@ -159,16 +159,20 @@ impl Shared {
 
     /// Whether a frame may be sent now, and to which link; its credit is then reserved.
     #[inline]
-    pub(crate) fn admit(&self, peer: ReplicaId, frame: &Frame) -> Result<Owner, SendErrorKind> {
+    pub(crate) fn admit(
+        &self,
+        peer: ReplicaId,
+        len: usize,
+        command: Command,
+    ) -> Result<Owner, SendErrorKind> {
         let slot = self.slot(peer);
-        let len = frame.wire_len();
         if !slot.member.load(Relaxed) {
             return Err(SendErrorKind::UnknownPeer);
         }
         if len > self.max_message_size.load(Relaxed) {
             return Err(SendErrorKind::TooLarge);
         }
-        if frame.command().is_handshake() {
+        if command.is_handshake() {
             return Err(SendErrorKind::ReservedCommand);
         }
         if self.stopping() {

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringseal_auth::Policy;
-use ringseal_wire::{Frame, ReplicaId};
+use ringseal_wire::{Frame, FrameView, ReplicaId};
 
 use crate::admission::Admission;
 use crate::buffers::Buffers;
 use crate::config::RetiredLinks;
 use crate::connector::{self, Signal};
-use crate::error::{Reason, SendError};
+use crate::error::{Reason, SendError, SendErrorKind};
 use crate::handler::Handler;
 use crate::handoff::Handoff;
-use crate::link::{self, LinkState};
+use crate::link::{self, LinkState, Outbox};
 use crate::listener;
 use crate::mesh::{Control, Mailbox, Outgoing};
 use crate::metrics::{Role, ShardMetrics};
@@ -166,19 +166,40 @@ impl Local {
     /// Sends a frame from this shard's thread: straight to the outbox when the link is ours.
     #[inline]
     pub(crate) fn send(&self, peer: ReplicaId, frame: Frame) -> Result<(), SendError> {
-        let owner = match self.shared.admit(peer, &frame) {
+        let owner = match self.shared.admit(peer, frame.wire_len(), frame.command()) {
             Ok(owner) => owner,
             Err(kind) => return Err(SendError { kind, frame }),
         };
-        let outgoing = Outgoing { peer, incarnation: owner.incarnation(), frame };
         if owner.shard() == self.shard {
             // What has been sent through the mailbox before must not be overtaken.
             self.take_outgoing();
-            self.enqueue(outgoing);
+            self.enqueue(peer, owner.incarnation(), |outbox| outbox.push(frame));
         } else {
-            self.shared.mailboxes[owner.shard()].send(outgoing);
+            self.mail(peer, owner, frame);
         }
         Ok(())
+    }
+
+    /// The same for a received frame.
+    #[inline]
+    pub(crate) fn forward(
+        &self,
+        peer: ReplicaId,
+        frame: FrameView<'_>,
+    ) -> Result<(), SendErrorKind> {
+        let owner = self.shared.admit(peer, frame.wire_len(), frame.command())?;
+        if owner.shard() == self.shard {
+            self.take_outgoing();
+            self.enqueue(peer, owner.incarnation(), |outbox| outbox.pass_on(frame));
+        } else {
+            self.mail(peer, owner, frame.to_frame());
+        }
+        Ok(())
+    }
+
+    fn mail(&self, peer: ReplicaId, owner: Owner, frame: Frame) {
+        let outgoing = Outgoing { peer, incarnation: owner.incarnation(), frame };
+        self.shared.mailboxes[owner.shard()].send(outgoing);
     }
 
     /// Moves the frames that have come by mailbox to their outboxes.
@@ -191,20 +212,21 @@ impl Local {
 
     #[cold]
     fn take_all_outgoing(&self) {
-        while let Some(outgoing) = self.mailbox().next_outgoing() {
-            self.enqueue(outgoing);
+        while let Some(Outgoing { peer, incarnation, frame }) = self.mailbox().next_outgoing() {
+            self.enqueue(peer, incarnation, |outbox| outbox.push(frame));
         }
     }
 
+    /// Puts an accepted frame into the outbox of a link of ours.
     #[inline]
-    fn enqueue(&self, outgoing: Outgoing) {
+    fn enqueue(&self, peer: ReplicaId, incarnation: u64, put: impl FnOnce(&mut Outbox)) {
         let links = self.links.borrow();
-        let link = links[outgoing.peer.index()].as_ref();
+        let link = links[peer.index()].as_ref();
         // A link is not removed while credit is out, so an accepted frame always finds it.
-        let link = link.filter(|link| link.owner.incarnation() == outgoing.incarnation);
+        let link = link.filter(|link| link.owner.incarnation() == incarnation);
         debug_assert!(link.is_some(), "a frame outlived its link");
         if let Some(link) = link {
-            link.outbox.borrow_mut().push(outgoing.frame);
+            put(&mut link.outbox.borrow_mut());
             link.wake();
         }
     }

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use ringseal::{Flow, Frame, Handler, Link, Reason, ReplicaId, SendError, SendErrorKind};
+use ringseal::{
+    Flow, Frame, FrameView, Handler, Link, Reason, ReplicaId, SendError, SendErrorKind,
+};
 
 /// Frames that could not be sent back at once, per peer, in the order they came.
 ///
@@ -11,20 +13,20 @@ use ringseal::{Flow, Frame, Handler, Link, Reason, ReplicaId, SendError, SendErr
 pub struct Returns(HashMap<ReplicaId, VecDeque<Frame>>);
 
 impl Returns {
-    /// Sends a frame back through `send`, behind whatever still waits for the same peer.
+    /// Sends a frame back through `forward`, behind whatever still waits for the same peer.
     pub fn give(
         &mut self,
         peer: ReplicaId,
-        frame: Frame,
-        send: impl FnOnce(Frame) -> Result<(), SendError>,
+        frame: FrameView<'_>,
+        forward: impl FnOnce(FrameView<'_>) -> Result<(), SendErrorKind>,
     ) -> Flow {
         if let Some(waiting) = self.0.get_mut(&peer) {
-            waiting.push_back(frame);
+            waiting.push_back(frame.to_frame());
             return Flow::Pause;
         }
-        match send(frame) {
-            Err(SendError { kind: SendErrorKind::Backpressure, frame }) => {
-                self.0.insert(peer, VecDeque::from([frame]));
+        match forward(frame) {
+            Err(SendErrorKind::Backpressure) => {
+                self.0.insert(peer, VecDeque::from([frame.to_frame()]));
                 Flow::Pause
             }
             sent => {
@@ -47,7 +49,7 @@ impl Returns {
                     waiting.push_front(frame);
                     return false;
                 }
-                sent => report(peer, sent),
+                sent => report(peer, sent.map_err(|error| error.kind)),
             }
         }
         self.0.remove(&peer);
@@ -61,8 +63,8 @@ impl Returns {
 }
 
 /// Any other refusal than backpressure means that the link is going, and its frames with it.
-fn report(peer: ReplicaId, sent: Result<(), SendError>) {
-    if let Err(SendError { kind, .. }) = sent {
+fn report(peer: ReplicaId, sent: Result<(), SendErrorKind>) {
+    if let Err(kind) = sent {
         tracing::debug!(peer = peer.get(), reason = %kind, "a frame could not be sent back");
     }
 }
@@ -72,8 +74,9 @@ fn report(peer: ReplicaId, sent: Result<(), SendError>) {
 pub struct Echo(Returns);
 
 impl Handler for Echo {
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
-        self.0.give(link.peer(), frame, |frame| link.send(frame))
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
+        let peer = link.peer();
+        self.0.give(peer, frame, |frame| link.forward(peer, frame))
     }
 
     fn on_writable(&mut self, link: &mut Link<'_>) {
@@ -92,7 +95,7 @@ impl Handler for Echo {
 pub struct Sink;
 
 impl Handler for Sink {
-    fn on_frame(&mut self, _: &mut Link<'_>, _: Frame) -> Flow {
+    fn on_frame(&mut self, _: &mut Link<'_>, _: FrameView<'_>) -> Flow {
         Flow::Continue
     }
 }
@@ -100,6 +103,7 @@ impl Handler for Sink {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use ringseal::wire::Deframer;
     use ringseal::{Command, Header};
 
     use super::*;
@@ -112,6 +116,20 @@ mod tests {
         Frame::new(header, Bytes::from_static(b"body")).expect("small")
     }
 
+    /// A deframer that has received `frame`.
+    fn received(frame: &Frame) -> Deframer {
+        let mut deframer = Deframer::new(u32::MAX);
+        deframer.feed(&frame.to_bytes());
+        deframer
+    }
+
+    /// Gives `returns` a frame of this view that `peer` has sent.
+    fn give(returns: &mut Returns, outbox: &mut Outbox, peer: ReplicaId, view: u32) -> Flow {
+        let mut deframer = received(&frame(view));
+        let frame = deframer.next_frame().expect("a good size").expect("a whole frame");
+        returns.give(peer, frame, |frame| outbox.forward(frame))
+    }
+
     /// An outbox with room for `room` frames.
     struct Outbox {
         room: usize,
@@ -119,13 +137,19 @@ mod tests {
     }
 
     impl Outbox {
-        fn send(&mut self, frame: Frame) -> Result<(), SendError> {
+        fn forward(&mut self, frame: FrameView<'_>) -> Result<(), SendErrorKind> {
             if self.room == 0 {
-                return Err(SendError { kind: SendErrorKind::Backpressure, frame });
+                return Err(SendErrorKind::Backpressure);
             }
             self.room -= 1;
             self.sent.push(frame.header().view());
             Ok(())
+        }
+
+        fn send(&mut self, frame: Frame) -> Result<(), SendError> {
+            let mut deframer = received(&frame);
+            let view = deframer.next_frame().expect("a good size").expect("a whole frame");
+            self.forward(view).map_err(|kind| SendError { kind, frame })
         }
     }
 
@@ -134,7 +158,7 @@ mod tests {
         let mut returns = Returns::default();
         let mut outbox = Outbox { room: 2, sent: Vec::new() };
         let flows: Vec<_> =
-            (0..5).map(|view| returns.give(PEER, frame(view), |f| outbox.send(f))).collect();
+            (0..5).map(|view| give(&mut returns, &mut outbox, PEER, view)).collect();
         assert_eq!(flows[..2], [Flow::Continue; 2]);
         assert_eq!(flows[2..], [Flow::Pause; 3], "what was parsed already waits in order");
 
@@ -142,7 +166,7 @@ mod tests {
         assert!(!returns.flush(PEER, |f| outbox.send(f)), "two still wait");
         outbox.room = 9;
         assert!(returns.flush(PEER, |f| outbox.send(f)));
-        assert_eq!(returns.give(PEER, frame(5), |f| outbox.send(f)), Flow::Continue);
+        assert_eq!(give(&mut returns, &mut outbox, PEER, 5), Flow::Continue);
         assert_eq!(outbox.sent, [0, 1, 2, 3, 4, 5]);
     }
 
@@ -150,10 +174,10 @@ mod tests {
     fn peers_do_not_wait_for_each_other_and_an_ended_link_leaves_nothing() {
         let mut returns = Returns::default();
         let mut outbox = Outbox { room: 0, sent: Vec::new() };
-        assert_eq!(returns.give(PEER, frame(0), |f| outbox.send(f)), Flow::Pause);
+        assert_eq!(give(&mut returns, &mut outbox, PEER, 0), Flow::Pause);
         outbox.room = 2;
         let other = ReplicaId::new(4);
-        assert_eq!(returns.give(other, frame(1), |f| outbox.send(f)), Flow::Continue);
+        assert_eq!(give(&mut returns, &mut outbox, other, 1), Flow::Continue);
         returns.forget(PEER);
         assert!(returns.flush(PEER, |f| outbox.send(f)));
         assert_eq!(outbox.sent, [1]);
@@ -162,8 +186,10 @@ mod tests {
     #[test]
     fn a_link_that_is_going_takes_its_frames_along() {
         let mut returns = Returns::default();
-        let gone = |frame| Err(SendError { kind: SendErrorKind::NotConnected, frame });
-        assert_eq!(returns.give(PEER, frame(0), gone), Flow::Continue);
+        let mut deframer = received(&frame(0));
+        let frame = deframer.next_frame().expect("a good size").expect("a whole frame");
+        let flow = returns.give(PEER, frame, |_| Err(SendErrorKind::NotConnected));
+        assert_eq!(flow, Flow::Continue);
         assert!(returns.0.is_empty());
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ringseal::{
-    Address, Auth, Bus, Command, Config, Flow, Frame, Handler, Header, Limits, Link, ReplicaId,
-    Roster, SendErrorKind,
+    Address, Auth, Bus, Command, Config, Flow, Frame, FrameView, Handler, Header, Limits, Link,
+    ReplicaId, Roster, SendErrorKind,
 };
 use ringseal_node::echo::Echo;
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Collector(Sender<Frame>, bool);
 
 impl Handler for Collector {
-    fn on_frame(&mut self, _: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, _: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         let _ = self.0.send(frame.detach());
         let first = !self.1;
         self.1 = true;

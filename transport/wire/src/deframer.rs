@@ -6,7 +6,7 @@ use std::mem;
 use bytes::{Bytes, BytesMut};
 
 use crate::header::announced_size;
-use crate::{Frame, HEADER_LEN, SizeError};
+use crate::{FrameView, HEADER_LEN, SizeError};
 
 /// The largest frame accepted unless configured otherwise, in bytes: 64 MiB, header included.
 pub const DEFAULT_MAX_FRAME: u32 = 64 << 20;
@@ -17,9 +17,9 @@ const _: () = assert!(usize::BITS >= u32::BITS);
 /// Cuts a stream of received bytes into frames, without copying and within a bound.
 ///
 /// A driver reads into [`buffer_mut`](Self::buffer_mut) and then takes frames until there are no more.
-/// Frames are slices of that buffer: a frame costs a few reference counts, no allocation and no copy.
-/// The first frame cut from a buffer makes `BytesMut` allocate the count that its slices share, once per
-/// buffer.
+/// Frames are lent where they lie in that buffer: one that is only looked at costs nothing, and one that
+/// is [kept](FrameView::to_frame) a reference count. The first frame of a buffer makes `BytesMut` allocate
+/// that count, once per buffer.
 ///
 /// The deframer itself never reserves memory, whatever a peer announces. The driver decides where the
 /// rest of a frame goes: [`missing`](Self::missing) says how many bytes that is, and
@@ -28,23 +28,28 @@ const _: () = assert!(usize::BITS >= u32::BITS);
 ///
 /// ```
 /// use bytes::Bytes;
-/// use ringseal_wire::{Command, Deframer, Frame, Header};
+/// use ringseal_wire::{Command, Deframer, Frame, FrameView, Header};
 ///
 /// let frame = Frame::new(Header::new(Command::PING), Bytes::from_static(b"are you there"))?;
 /// let stream = frame.to_bytes().repeat(2);
 ///
 /// let mut deframer = Deframer::new(4096);
 /// deframer.feed(&stream[..300]);
-/// assert_eq!(deframer.next_frame()?.as_ref(), Some(&frame));
-/// assert_eq!(deframer.next_frame()?, None);
+/// assert_eq!(deframer.next_frame()?.map(FrameView::to_frame).as_ref(), Some(&frame));
+/// assert!(deframer.next_frame()?.is_none());
 /// assert_eq!(deframer.buffered(), 31);
 ///
 /// deframer.feed(&stream[300..]);
-/// assert_eq!(deframer.next_frame()?, Some(frame));
+/// assert_eq!(deframer.next_frame()?.map(FrameView::to_frame), Some(frame));
 /// assert!(deframer.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Deframer {
+    /// Whole frames, found and frozen together, so that each can be lent without a count of its own.
+    whole: Bytes,
+    /// How many bytes of them have been taken.
+    taken: usize,
+    /// What has been received behind them.
     buf: BytesMut,
     max_frame: u32,
 }
@@ -56,7 +61,7 @@ impl Deframer {
     /// Every frame has a header, so a maximum below [`HEADER_LEN`] refuses all of them.
     #[must_use]
     pub fn new(max_frame: u32) -> Self {
-        Self { buf: BytesMut::new(), max_frame }
+        Self { whole: Bytes::new(), taken: 0, buf: BytesMut::new(), max_frame }
     }
 
     /// The buffer, for a driver to append what it has received, straight into its spare capacity.
@@ -81,11 +86,15 @@ impl Deframer {
     /// 52 bytes of its header are there. There is no way to find the frame after it, so every further
     /// call returns the same error.
     #[inline]
-    pub fn next_frame(&mut self) -> Result<Option<Frame>, SizeError> {
-        match self.frame_len()? {
-            Some(len) if len <= self.buf.len() => Ok(Some(self.take_frame(len))),
-            _ => Ok(None),
+    pub fn next_frame(&mut self) -> Result<Option<FrameView<'_>>, SizeError> {
+        if self.taken == self.whole.len() {
+            self.freeze_whole()?;
         }
+        let rest = &self.whole[self.taken..];
+        let Some(len) = announced_size(rest) else { return Ok(None) };
+        let frame = &rest[..len as usize];
+        self.taken += frame.len();
+        Ok(Some(FrameView::new(frame, &self.whole)))
     }
 
     /// How many bytes the frame under way still lacks: of its header while that is incomplete, then of
@@ -97,7 +106,10 @@ impl Deframer {
     ///
     /// [`SizeError`] under the same condition as for [`next_frame`](Self::next_frame).
     pub fn missing(&self) -> Result<usize, SizeError> {
-        let wanted = match self.frame_len()? {
+        if self.taken < self.whole.len() {
+            return Ok(0);
+        }
+        let wanted = match self.frame_len(&self.buf)? {
             Some(len) if self.buf.len() >= HEADER_LEN => len,
             _ => HEADER_LEN,
         };
@@ -105,7 +117,7 @@ impl Deframer {
     }
 
     /// Continues the stream in `fresh`: copies the bytes of the unfinished frame there and returns the
-    /// old buffer, emptied.
+    /// old buffer, emptied. Whole frames stay to be taken.
     ///
     /// Once the last frame cut from the old buffer is gone, [`BytesMut::try_reclaim`] gives back its full
     /// capacity. `fresh` should have room for [`buffered`](Self::buffered) bytes, or it has to grow.
@@ -116,6 +128,7 @@ impl Deframer {
     #[must_use = "the old buffer can be used again"]
     pub fn swap_buffer(&mut self, mut fresh: BytesMut) -> BytesMut {
         assert!(fresh.is_empty(), "a fresh buffer holds no bytes");
+        self.let_go();
         fresh.extend_from_slice(&self.buf);
         let mut old = mem::replace(&mut self.buf, fresh);
         old.clear();
@@ -126,7 +139,7 @@ impl Deframer {
     #[inline]
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.buf.len()
+        self.whole.len() - self.taken + self.buf.len()
     }
 
     /// Whether every received byte has been taken as part of a frame: the only moment at which a stream
@@ -134,13 +147,14 @@ impl Deframer {
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.buf.is_empty()
+        self.buffered() == 0
     }
 
-    /// The next frame's length if its `size` field is there; always at least [`HEADER_LEN`].
+    /// The length of the frame that begins here, if its `size` field is there; always at least
+    /// [`HEADER_LEN`].
     #[inline]
-    fn frame_len(&self) -> Result<Option<usize>, SizeError> {
-        match announced_size(&self.buf) {
+    fn frame_len(&self, received: &[u8]) -> Result<Option<usize>, SizeError> {
+        match announced_size(received) {
             None => Ok(None),
             Some(size) if (HEADER_LEN as u32..=self.max_frame).contains(&size) => {
                 Ok(Some(size as usize))
@@ -149,16 +163,30 @@ impl Deframer {
         }
     }
 
-    /// Cuts off the first `len` bytes, which are known to be there and to be a frame.
-    #[inline]
-    fn take_frame(&mut self, len: usize) -> Frame {
-        let header = self.buf.split_to(HEADER_LEN).freeze();
-        let body = match len - HEADER_LEN {
-            // An empty slice would still hold on to the buffer, and cost a reference count.
-            0 => Bytes::new(),
-            body_len => self.buf.split_to(body_len).freeze(),
-        };
-        Frame::from_parts(header, body)
+    /// Moves all whole frames from the front of the buffer to `whole`, of which all have been taken. A bad
+    /// size is an error once there are none before it.
+    fn freeze_whole(&mut self) -> Result<(), SizeError> {
+        self.let_go();
+        let mut rest = &self.buf[..];
+        loop {
+            match self.frame_len(rest) {
+                Ok(Some(len)) if len <= rest.len() => rest = &rest[len..],
+                Err(error) if rest.len() == self.buf.len() => return Err(error),
+                _ => break,
+            }
+        }
+        let whole = self.buf.len() - rest.len();
+        if whole > 0 {
+            self.whole = self.buf.split_to(whole).freeze();
+        }
+        Ok(())
+    }
+
+    /// Lets go of the frames that were frozen last, if all have been taken.
+    fn let_go(&mut self) {
+        if self.taken == self.whole.len() {
+            (self.whole, self.taken) = (Bytes::new(), 0);
+        }
     }
 }
 
@@ -175,10 +203,14 @@ impl fmt::Debug for Deframer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, Header};
+    use crate::{Command, Frame, Header};
 
     fn frame(body_len: usize) -> Frame {
         Frame::new(Header::new(Command::PREPARE), vec![0xb0; body_len].into()).expect("small")
+    }
+
+    fn next(deframer: &mut Deframer) -> Result<Option<Frame>, SizeError> {
+        Ok(deframer.next_frame()?.map(FrameView::to_frame))
     }
 
     fn header_of_size(size: u32) -> Header {
@@ -192,11 +224,11 @@ mod tests {
         for frame in [frame(0), frame(1), frame(300)] {
             let mut deframer = Deframer::new(DEFAULT_MAX_FRAME);
             for byte in frame.to_bytes() {
-                assert_eq!(deframer.next_frame(), Ok(None));
+                assert_eq!(next(&mut deframer), Ok(None));
                 deframer.feed(&[byte]);
             }
-            assert_eq!(deframer.next_frame(), Ok(Some(frame)));
-            assert_eq!(deframer.next_frame(), Ok(None));
+            assert_eq!(next(&mut deframer), Ok(Some(frame)));
+            assert_eq!(next(&mut deframer), Ok(None));
             assert!(deframer.is_empty());
         }
     }
@@ -227,7 +259,7 @@ mod tests {
             let mut deframer = Deframer::new(max);
             deframer.feed(&header_of_size(size).as_bytes()[..52]);
             assert_eq!(deframer.missing(), Err(SizeError { size, max }));
-            assert_eq!(deframer.next_frame(), Err(SizeError { size, max }));
+            assert_eq!(next(&mut deframer), Err(SizeError { size, max }));
         }
     }
 
@@ -236,14 +268,14 @@ mod tests {
         let mut deframer = Deframer::new(DEFAULT_MAX_FRAME);
         deframer.feed(&frame(0).to_bytes());
         deframer.feed(header_of_size(17).as_bytes());
-        assert_eq!(deframer.next_frame(), Ok(Some(frame(0))), "what came before is still good");
+        assert_eq!(next(&mut deframer), Ok(Some(frame(0))), "what came before is still good");
 
         let error = SizeError { size: 17, max: DEFAULT_MAX_FRAME };
-        assert_eq!(deframer.next_frame(), Err(error));
+        assert_eq!(next(&mut deframer), Err(error));
         deframer.feed(&frame(0).to_bytes());
-        assert_eq!(deframer.next_frame(), Err(error));
+        assert_eq!(next(&mut deframer), Err(error));
         let _old = deframer.swap_buffer(BytesMut::new());
-        assert_eq!(deframer.next_frame(), Err(error));
+        assert_eq!(next(&mut deframer), Err(error));
     }
 
     #[test]
@@ -252,7 +284,7 @@ mod tests {
         assert_eq!(deframer.buffer_mut().capacity(), 0);
         *deframer.buffer_mut() = BytesMut::with_capacity(HEADER_LEN);
         deframer.feed(header_of_size(u32::MAX).as_bytes());
-        assert_eq!(deframer.next_frame(), Ok(None));
+        assert_eq!(next(&mut deframer), Ok(None));
         assert_eq!(deframer.missing(), Ok(u32::MAX as usize - HEADER_LEN));
         assert_eq!(deframer.buffer_mut().capacity(), HEADER_LEN);
     }
@@ -266,14 +298,14 @@ mod tests {
 
         let mut next = received.start;
         while let Some(frame) = deframer.next_frame().expect("sizes are right") {
-            let header = frame.header_bytes().as_ptr_range();
-            assert_eq!(header.start, next);
-            next = header.end;
-            if !frame.body().is_empty() {
-                let body = frame.body().as_ptr_range();
-                assert_eq!(body.start, next);
-                next = body.end;
-            }
+            let lies = frame.as_bytes().as_ptr_range();
+            assert_eq!(lies.start, next);
+            assert_eq!(frame.body().as_ptr_range().end, lies.end);
+            assert_eq!(frame.onward().as_ptr_range(), lies.start..received.end);
+            let kept = frame.to_frame();
+            assert_eq!(kept.slices().map(<[u8]>::as_ptr_range)[0], lies);
+            assert_eq!(kept.body().as_ptr_range(), frame.body().as_ptr_range());
+            next = lies.end;
         }
         assert_eq!(next, received.end);
     }
@@ -285,7 +317,7 @@ mod tests {
         *deframer.buffer_mut() = BytesMut::with_capacity(CAPACITY);
         deframer.feed(&frame(1000).to_bytes());
         deframer.feed(&frame(1000).to_bytes()[..50]);
-        let held = deframer.next_frame().expect("size is right").expect("a whole frame");
+        let held = next(&mut deframer).expect("size is right").expect("a whole frame");
 
         let mut old = deframer.swap_buffer(BytesMut::with_capacity(CAPACITY));
         assert_eq!(deframer.buffered(), 50);
@@ -298,7 +330,7 @@ mod tests {
         assert_eq!(detached, frame(1000));
 
         deframer.feed(&frame(1000).to_bytes()[50..]);
-        assert_eq!(deframer.next_frame(), Ok(Some(frame(1000))));
+        assert_eq!(next(&mut deframer), Ok(Some(frame(1000))));
     }
 
     #[test]

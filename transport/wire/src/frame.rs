@@ -1,18 +1,20 @@
-//! A whole frame, held as two reference-counted slices.
+//! A whole frame: held as reference-counted slices, or looked at where it was received.
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{Command, FrameTooLarge, HEADER_LEN, Header, HeaderView};
 
 /// A frame: its header and its body.
 ///
-/// `header.size` is always 256 plus the body's length. A clone costs two reference counts and shares
-/// the bytes.
+/// `header.size` is always 256 plus the body's length. A clone shares the bytes and costs a reference
+/// count for each slice that they lie in.
 ///
-/// A received frame is a pair of slices of the buffer it was read into, which stays alive as long as
-/// any frame from it does. Whoever keeps a small frame for long should keep [`Frame::detach`] of it.
+/// A frame that was [received](FrameView::to_frame) is one slice of the buffer it was read into, which
+/// stays alive as long as any frame from it does. Whoever keeps a small frame for long should keep
+/// [`FrameView::detach`] of it. A frame that was [put together](Frame::new) is two slices, so that its body
+/// stays where it is.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -23,10 +25,12 @@ use crate::{Command, FrameTooLarge, HEADER_LEN, Header, HeaderView};
 /// assert_eq!(frame.header().size(), 256 + 7);
 /// # Ok::<(), ringseal_wire::FrameTooLarge>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Frame {
-    header: Bytes,
-    body: Bytes,
+    /// The header, and the body too if that lies right behind it.
+    front: Bytes,
+    /// The body if it lies elsewhere; never empty.
+    back: Option<Bytes>,
 }
 
 impl Frame {
@@ -37,14 +41,15 @@ impl Frame {
     /// [`FrameTooLarge`] if header and body together exceed `u32::MAX` bytes.
     pub fn new(mut header: Header, body: Bytes) -> Result<Self, FrameTooLarge> {
         header.set_size(frame_size(body.len())?);
-        Ok(Self::from_parts(Bytes::copy_from_slice(header.as_bytes()), body))
+        let front = Bytes::copy_from_slice(header.as_bytes());
+        let back = (!body.is_empty()).then_some(body);
+        Ok(Self { front, back })
     }
 
-    /// Joins the two slices of a frame that is already consistent.
+    /// The frame that these bytes are, as is known already.
     #[inline]
-    pub(crate) fn from_parts(header: Bytes, body: Bytes) -> Self {
-        let frame = Self { header, body };
-        debug_assert_eq!(frame.header.len(), HEADER_LEN);
+    pub(crate) fn from_wire(bytes: Bytes) -> Self {
+        let frame = Self { front: bytes, back: None };
         debug_assert_eq!(frame.header().size() as usize, frame.wire_len());
         frame
     }
@@ -53,7 +58,7 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn header(&self) -> HeaderView<'_> {
-        HeaderView::from_slice(&self.header).expect("a frame's header is 256 bytes")
+        HeaderView::from_slice(&self.front).expect("a frame begins with 256 bytes of header")
     }
 
     /// What the frame asks for.
@@ -66,65 +71,185 @@ impl Frame {
     /// The body; empty for a header-only frame.
     #[inline]
     #[must_use]
-    pub fn body(&self) -> &Bytes {
-        &self.body
+    pub fn body(&self) -> &[u8] {
+        match &self.back {
+            Some(body) => body,
+            None => &self.front[HEADER_LEN..],
+        }
     }
 
-    /// The body, with the header let go.
+    /// The body, with the header let go. It is not copied: that of a received frame is still a slice of
+    /// the receive buffer.
     #[inline]
     #[must_use]
-    pub fn into_body(self) -> Bytes {
-        self.body
+    pub fn into_body(mut self) -> Bytes {
+        self.back.unwrap_or_else(|| self.front.split_off(HEADER_LEN))
     }
 
-    /// The header's 256 bytes, for a writer to send.
+    /// The frame's bytes in the order of the wire, for a writer to send: the slices that they lie in, of
+    /// which the second is empty if there is but one.
     #[inline]
     #[must_use]
-    pub fn header_bytes(&self) -> &Bytes {
-        &self.header
+    pub fn slices(&self) -> [&[u8]; 2] {
+        [&self.front, self.back.as_deref().unwrap_or_default()]
     }
 
     /// Bytes that the frame takes on the wire: 256 plus the body.
     #[inline]
     #[must_use]
     pub fn wire_len(&self) -> usize {
-        HEADER_LEN + self.body.len()
+        self.front.len() + self.back.as_ref().map_or(0, Bytes::len)
     }
 
-    /// Copies the frame out of the buffer it was received in, which it then no longer keeps alive.
-    ///
-    /// Header and body move into one allocation of exactly [`wire_len`](Self::wire_len) bytes. With a
-    /// body there is a second, tiny one: the count by which the two slices share the first.
+    /// A copy in one allocation of exactly [`wire_len`](Self::wire_len) bytes, which keeps nothing else
+    /// alive.
     #[must_use]
     pub fn detach(&self) -> Self {
-        if self.body.is_empty() {
-            return Self::from_parts(Bytes::copy_from_slice(&self.header), Bytes::new());
-        }
-        let mut copy = BytesMut::with_capacity(self.wire_len());
-        copy.extend_from_slice(&self.header);
-        copy.extend_from_slice(&self.body);
-        let header = copy.split_to(HEADER_LEN).freeze();
-        Self::from_parts(header, copy.freeze())
+        Self::from_wire(self.to_bytes().into())
     }
 
-    /// The frame as it appears on the wire, copied into one vector. Meant for tests and tools: a writer
-    /// sends [`header_bytes`](Self::header_bytes) and [`body`](Self::body) without copying them.
+    /// The frame as it appears on the wire, copied into one vector. A writer sends
+    /// [`slices`](Self::slices) without copying them.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        [self.header.as_ref(), self.body.as_ref()].concat()
+        self.slices().concat()
     }
 }
+
+/// A received frame, where it lies in the receive buffer. Looking at it costs nothing.
+///
+/// It is lent for a moment. [`to_frame`](Self::to_frame) keeps it without a copy and
+/// [`detach`](Self::detach) with one.
+///
+/// ```
+/// use bytes::Bytes;
+/// use ringseal_wire::{Command, Deframer, Frame, Header};
+///
+/// let sent = Frame::new(Header::new(Command::COMMIT), Bytes::from_static(b"up to 9"))?;
+/// let mut deframer = Deframer::new(4096);
+/// deframer.feed(&sent.to_bytes());
+///
+/// let received = deframer.next_frame()?.expect("a whole frame was fed");
+/// assert_eq!(received.command(), Command::COMMIT);
+/// assert_eq!(received.body(), b"up to 9");
+/// assert_eq!(received.to_frame(), sent);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct FrameView<'a> {
+    /// The whole frame.
+    bytes: &'a [u8],
+    /// What it is a part of: whole frames.
+    received: &'a Bytes,
+}
+
+impl<'a> FrameView<'a> {
+    /// Looks at `bytes`, a whole frame that is a part of `received`.
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8], received: &'a Bytes) -> Self {
+        debug_assert_eq!(
+            HeaderView::from_slice(bytes).map(|it| it.size() as usize),
+            Some(bytes.len())
+        );
+        Self { bytes, received }
+    }
+
+    /// The header, read in place.
+    #[inline]
+    #[must_use]
+    pub fn header(self) -> HeaderView<'a> {
+        HeaderView::from_slice(self.bytes).expect("a frame begins with 256 bytes of header")
+    }
+
+    /// What the frame asks for.
+    #[inline]
+    #[must_use]
+    pub fn command(self) -> Command {
+        self.header().command()
+    }
+
+    /// The body; empty for a header-only frame.
+    #[inline]
+    #[must_use]
+    pub fn body(self) -> &'a [u8] {
+        &self.bytes[HEADER_LEN..]
+    }
+
+    /// The whole frame as it appears on the wire.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Bytes that the frame takes on the wire: 256 plus the body.
+    #[inline]
+    #[must_use]
+    pub fn wire_len(self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Keeps the frame: a slice of the receive buffer, which stays alive as long as this does. It costs a
+    /// reference count, no allocation and no copy.
+    #[inline]
+    #[must_use]
+    pub fn to_frame(self) -> Frame {
+        Frame::from_wire(self.received.slice_ref(self.bytes))
+    }
+
+    /// Keeps a copy of the frame, in one allocation of exactly [`wire_len`](Self::wire_len) bytes.
+    #[must_use]
+    pub fn detach(self) -> Frame {
+        Frame::from_wire(Bytes::copy_from_slice(self.bytes))
+    }
+
+    /// The frame and all whole frames that were received behind it, as one slice of the receive buffer: for
+    /// a writer that may pass on more of them than this one.
+    #[must_use]
+    pub fn onward(self) -> Bytes {
+        let start = self.bytes.as_ptr().addr() - self.received.as_ptr().addr();
+        self.received.slice(start..)
+    }
+}
+
+/// Frames are equal if their bytes are, wherever those lie.
+impl PartialEq for FrameView<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for FrameView<'_> {}
+
+/// Says what the frame is, never what it carries.
+impl fmt::Debug for FrameView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        describe("FrameView", self.header(), f)
+    }
+}
+
+/// Frames are equal if their bytes are, wherever those lie.
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.header() == other.header() && self.body() == other.body()
+    }
+}
+
+impl Eq for Frame {}
 
 /// Says what the frame is, never what it carries.
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = self.header();
-        f.debug_struct("Frame")
-            .field("command", &header.command())
-            .field("replica", &header.replica().get())
-            .field("size", &header.size())
-            .finish_non_exhaustive()
+        describe("Frame", self.header(), f)
     }
+}
+
+fn describe(name: &str, header: HeaderView<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.debug_struct(name)
+        .field("command", &header.command())
+        .field("replica", &header.replica().get())
+        .field("size", &header.size())
+        .finish_non_exhaustive()
 }
 
 fn frame_size(body_len: usize) -> Result<u32, FrameTooLarge> {
@@ -172,7 +297,7 @@ mod tests {
     fn to_bytes_is_header_then_body() {
         let frame = prepare(b"body");
         let bytes = frame.to_bytes();
-        assert_eq!(bytes[..HEADER_LEN], frame.header_bytes()[..]);
+        assert_eq!(bytes[..HEADER_LEN], frame.header().as_bytes()[..]);
         assert_eq!(&bytes[HEADER_LEN..], b"body");
     }
 
@@ -181,10 +306,9 @@ mod tests {
         for frame in [prepare(b""), prepare(b"some body")] {
             let detached = frame.detach();
             assert_eq!(detached, frame);
-            assert_ne!(detached.header_bytes().as_ptr(), frame.header_bytes().as_ptr());
-            if !frame.body().is_empty() {
-                assert_ne!(detached.body().as_ptr(), frame.body().as_ptr());
-            }
+            assert_eq!(detached.slices()[0].len(), frame.wire_len(), "in one piece");
+            let ours = frame.slices().map(<[u8]>::as_ptr_range);
+            assert!(ours.iter().all(|range| !range.contains(&detached.slices()[0].as_ptr())));
         }
     }
 

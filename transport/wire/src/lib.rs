@@ -1,14 +1,15 @@
 //! The frame format of the ringseal replica bus.
 //!
-//! A frame is a [256-byte header](HeaderView) and a body of up to 4 GiB. This crate reads and writes
-//! headers in place, holds frames as reference-counted slices, and cuts a byte stream into frames. It
-//! performs no IO and knows no runtime: a driver brings the bytes.
+//! A frame is a [256-byte header](HeaderView) and a body of up to 4 GiB. This crate cuts a byte stream
+//! into frames, reads them in place, and holds those that are kept as reference-counted slices. It performs
+//! no IO and knows no runtime: a driver brings the bytes.
 //!
 //! | to | use |
 //! |---|---|
 //! | read a header where it lies, at any alignment | [`HeaderView`] |
 //! | build or change a header | [`Header`] |
-//! | hold a whole frame, to send it or as received | [`Frame`] |
+//! | hold a whole frame, to send it or to keep it | [`Frame`] |
+//! | look at a received frame where it lies | [`FrameView`] |
 //! | turn received bytes into frames, within a bound | [`Deframer`] |
 //!
 //! ```
@@ -25,8 +26,8 @@
 //!
 //! assert_eq!(received.command(), Command::PREPARE);
 //! assert_eq!(received.header().view(), 7);
-//! assert_eq!(received.body(), "an operation");
-//! assert_eq!(received, sent);
+//! assert_eq!(received.body(), b"an operation");
+//! assert_eq!(received.to_frame(), sent);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -45,6 +46,6 @@ mod id;
 pub use command::Command;
 pub use deframer::{DEFAULT_MAX_FRAME, Deframer};
 pub use error::{FrameTooLarge, SizeError};
-pub use frame::Frame;
+pub use frame::{Frame, FrameView};
 pub use header::{HEADER_LEN, Header, HeaderView};
 pub use id::{ClusterId, ReplicaId};

@@ -9,9 +9,9 @@ use std::fmt;
 use std::task::Waker;
 use std::time::Instant;
 
-use ringseal_wire::{Frame, ReplicaId};
+use ringseal_wire::{Frame, FrameView, ReplicaId};
 
-use crate::error::{Reason, SendError};
+use crate::error::{Reason, SendError, SendErrorKind};
 use crate::owner::{Owner, State};
 use crate::shard::Local;
 use crate::slot::Slot;
@@ -188,6 +188,18 @@ impl<'a> Link<'a> {
     #[inline]
     pub fn send_to(&mut self, peer: ReplicaId, frame: Frame) -> Result<(), SendError> {
         self.local.send(peer, frame)
+    }
+
+    /// Sends a received frame to any peer as it is. Within a shard that costs no copy, and no reference
+    /// count for frames that are forwarded in the order they came; otherwise it is [`send_to`](Self::send_to)
+    /// of what [`to_frame`](FrameView::to_frame) keeps, with which it stays in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mesh::send`](crate::Mesh::send). The frame is still there to be kept.
+    #[inline]
+    pub fn forward(&mut self, peer: ReplicaId, frame: FrameView<'_>) -> Result<(), SendErrorKind> {
+        self.local.forward(peer, frame)
     }
 
     /// Hands over frames again after [`Flow::Pause`](crate::Flow::Pause), once this call returns.

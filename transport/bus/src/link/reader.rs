@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use ringseal_wire::{Deframer, Frame, SizeError};
+use ringseal_wire::{Deframer, FrameView, SizeError};
 
 use crate::buffers::{BUFFER, Buffers, LARGE_BUFFER};
 use crate::runtime::Stream;
@@ -47,7 +47,7 @@ impl Reader {
 
     /// The next frame that has arrived whole.
     #[inline]
-    pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, SizeError> {
+    pub(super) fn next_frame(&mut self) -> Result<Option<FrameView<'_>>, SizeError> {
         self.deframer.next_frame()
     }
 
@@ -129,7 +129,7 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use ringseal_wire::{Command, Header};
+    use ringseal_wire::{Command, Frame, Header};
 
     use super::*;
 

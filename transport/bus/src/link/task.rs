@@ -23,6 +23,10 @@ use crate::slot::LastReason;
 /// How many reads and writes a link may make before others have their turn.
 const TURNS: usize = 8;
 
+/// How many frames are handed over before their answers are written: enough to be worth a system call,
+/// and few enough that the peer works on these while we are at the next.
+const FRAMES: u64 = 128;
+
 /// How long a contested link may take to show life before the newcomer takes over.
 const CONTEST: Duration = Duration::from_secs(3);
 
@@ -146,6 +150,17 @@ enum Next {
     Wait,
 }
 
+/// What of the frames that have arrived has been handed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Delivered {
+    /// All that are whole.
+    All,
+    /// As many as go before their answers are written.
+    Some,
+    /// No more than the handler wanted.
+    Paused,
+}
+
 /// What a flush leaves in the outbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flushed {
@@ -187,9 +202,13 @@ impl<H: Handler> LinkTask<'_, H> {
             }
             self.state.let_nobody_in(self.core.local.shared.slot(self.state.peer));
         }
-        let paused = self.deliver()?;
+        let delivered = self.deliver()?;
         let flushed = self.flush(cx);
-        if paused && !self.state.paused.get() {
+        if match delivered {
+            Delivered::All => false,
+            Delivered::Some => true,
+            Delivered::Paused => !self.state.paused.get(),
+        } {
             return Ok(Next::More);
         }
         if let Some((reason, _)) = self.state.ending.get() {
@@ -203,20 +222,23 @@ impl<H: Handler> LinkTask<'_, H> {
         Ok(if flushed == Flushed::More { Next::More } else { next })
     }
 
-    /// Hands over every whole frame; true when the handler has paused the link.
-    fn deliver(&mut self) -> Result<bool, Reason> {
+    /// Hands over whole frames.
+    fn deliver(&mut self) -> Result<Delivered, Reason> {
         if self.state.paused.get() {
-            return Ok(true);
+            return Ok(Delivered::Paused);
         }
         let core = self.core;
         let slot = core.local.shared.slot(self.state.peer);
         let mut handler = core.handler.borrow_mut();
         let mut link = Link::new(&core.local, self.state);
         let mut frames = 0;
-        let paused = loop {
+        let delivered = loop {
+            if frames == FRAMES {
+                break Ok(Delivered::Some);
+            }
             let frame = match self.reader.next_frame() {
                 Ok(Some(frame)) if !frame.command().is_handshake() => frame,
-                Ok(None) => break Ok(false),
+                Ok(None) => break Ok(Delivered::All),
                 Ok(Some(frame)) => {
                     let error = format_args!("{} on an established link", frame.command());
                     break Err(self.state.protocol_error(&core.local, error));
@@ -228,12 +250,12 @@ impl<H: Handler> LinkTask<'_, H> {
             frames += 1;
             if handler.on_frame(&mut link, frame) == Flow::Pause {
                 self.state.set_paused(&core.local, true);
-                break Ok(true);
+                break Ok(Delivered::Paused);
             }
         };
         core.local.metrics().frames_in.add(frames);
         slot.frames_in.add(frames);
-        paused
+        delivered
     }
 
     /// Writes what has gathered, as much as one call takes, and tells the handler of room if it waits for

@@ -29,32 +29,17 @@ impl Scratch {
     pub(crate) fn batch(&mut self) -> Batch<'_> {
         self.bytes.clear();
         self.slices.clear();
-        let run = Run { end: 0, len: 0, packed: false };
-        Batch { scratch: self, run, total: 0, first: &[], pieces: PhantomData }
+        Batch { scratch: self, total: 0, first: &[], pieces: PhantomData }
     }
 }
 
-/// Bytes to be written in one call.
-///
-/// Small pieces are packed. Pieces that lie side by side in memory, as frames do that are passed on as
-/// they came, become one slice that is not copied.
+/// Bytes to be written in one call. Small pieces are packed.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
     scratch: &'a mut Scratch,
-    run: Run,
     total: usize,
     first: &'a [u8],
     pieces: PhantomData<&'a [u8]>,
-}
-
-/// The latest pieces that lie side by side.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    /// The address behind the last piece.
-    end: usize,
-    len: usize,
-    /// Whether they have been copied to the end of the scratch.
-    packed: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -63,11 +48,13 @@ impl<'a> Batch<'a> {
         if piece.is_empty() {
             return true;
         }
-        let beside = self.run.len > 0 && self.run.end == piece.as_ptr() as usize;
-        if !(beside && self.extend(piece) || self.begin(piece)) {
-            return false;
+        let packed = piece.len() <= PACKED && self.pack(piece);
+        if !packed {
+            if self.scratch.slices.len() == SLICES {
+                return false;
+            }
+            self.scratch.slices.push(slice_at(piece.as_ptr(), piece.len()));
         }
-        self.run.end = piece.as_ptr() as usize + piece.len();
         if self.total == 0 {
             self.first = piece;
         }
@@ -97,52 +84,19 @@ impl<'a> Batch<'a> {
         let mut bytes = Vec::new();
         for slice in self.slices() {
             let start: *const u8 = slice.iov_base.cast_const().cast();
-            // SAFETY: a slice points to memory that the batch borrows. Tests run it on pieces of which
-            // no two allocations lie side by side.
+            // SAFETY: a slice points to memory that the batch borrows.
             bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(start, slice.iov_len) });
         }
         bytes
     }
 
-    /// Adds a piece that lies right behind the run.
-    fn extend(&mut self, piece: &[u8]) -> bool {
-        let len = self.run.len + piece.len();
-        if !self.run.packed {
-            let slice = self.scratch.slices.last_mut().expect("a run has a slice");
-            slice.iov_len += piece.len();
-        } else if len > PACKED || !self.pack(piece) {
-            // It is worth a slice of its own by now: the copy is taken back.
-            if !self.unpack() {
-                return false;
-            }
-            let start = piece.as_ptr().wrapping_sub(self.run.len);
-            self.scratch.slices.push(slice_at(start, len));
-            self.run.packed = false;
-        }
-        self.run.len = len;
-        true
-    }
-
-    /// Adds a piece that begins a run.
-    fn begin(&mut self, piece: &[u8]) -> bool {
-        let packed = piece.len() <= PACKED && self.pack(piece);
-        if !packed {
-            if self.scratch.slices.len() == SLICES {
-                return false;
-            }
-            self.scratch.slices.push(slice_at(piece.as_ptr(), piece.len()));
-        }
-        self.run = Run { end: 0, len: piece.len(), packed };
-        true
-    }
-
     /// Copies a piece to the scratch, if that has room.
     fn pack(&mut self, piece: &[u8]) -> bool {
         let Scratch { bytes, slices } = &mut *self.scratch;
-        let end = bytes.as_ptr().wrapping_add(bytes.len());
         if bytes.len() + piece.len() > SCRATCH {
             return false;
         }
+        let end = bytes.as_ptr().wrapping_add(bytes.len());
         let full = slices.len() == SLICES;
         match slices.last_mut() {
             Some(last) if end_of(last) == end => last.iov_len += piece.len(),
@@ -150,24 +104,6 @@ impl<'a> Batch<'a> {
             _ => slices.push(slice_at(end, piece.len())),
         }
         bytes.extend_from_slice(piece);
-        true
-    }
-
-    /// Takes the packed run out of the scratch again, if there will be room for another slice.
-    fn unpack(&mut self) -> bool {
-        let Scratch { bytes, slices } = &mut *self.scratch;
-        let full = slices.len() == SLICES;
-        let last = slices.last_mut().expect("a packed run has a slice");
-        let alone = last.iov_len == self.run.len;
-        if full && !alone {
-            return false;
-        }
-        if alone {
-            slices.pop();
-        } else {
-            last.iov_len -= self.run.len;
-        }
-        bytes.truncate(bytes.len() - self.run.len);
         true
     }
 }
@@ -195,35 +131,12 @@ mod tests {
         let (small, large) = ([[7; 300]; 5], vec![8; 100_000]);
         let mut scratch = Scratch::new();
         let mut batch = scratch.batch();
-        // In this order none lies right behind the one before.
-        assert!(small.iter().rev().all(|piece| batch.push(piece)));
+        assert!(small.iter().all(|piece| batch.push(piece)));
         assert!(batch.push(&large));
-        assert!(small.iter().rev().all(|piece| batch.push(piece)));
+        assert!(small.iter().all(|piece| batch.push(piece)));
         assert_eq!(lens(&batch), [1500, 100_000, 1500]);
         assert_eq!(batch.slices()[1].iov_base.cast_const().cast(), large.as_ptr());
         assert_eq!(batch.len(), 103_000);
-    }
-
-    #[test]
-    fn pieces_side_by_side_are_one_slice_where_they_lie() {
-        let (bytes, other) = (vec![1; 64 << 10], [2; 10]);
-        let mut scratch = Scratch::new();
-        let mut batch = scratch.batch();
-        assert!(batch.push(&other));
-        assert!(bytes.chunks(256).all(|piece| batch.push(piece)));
-        assert!(batch.push(&other));
-        assert_eq!(lens(&batch), [10, 64 << 10, 10]);
-        assert_eq!(batch.slices()[1].iov_base.cast_const().cast(), bytes.as_ptr());
-    }
-
-    #[test]
-    fn a_short_run_stays_packed() {
-        let bytes = [3; PACKED];
-        let mut scratch = Scratch::new();
-        let mut batch = scratch.batch();
-        assert!(bytes.chunks(100).all(|piece| batch.push(piece)));
-        assert_eq!(lens(&batch), [PACKED]);
-        assert_ne!(batch.slices()[0].iov_base.cast_const().cast(), bytes.as_ptr());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use ringseal::{Command, Flow, Frame, Handler, Header, Link, Reason, ReplicaId};
+use ringseal::{Command, Flow, Frame, FrameView, Handler, Header, Link, Reason, ReplicaId};
 
 use crate::echo::Returns;
 
@@ -145,7 +145,7 @@ impl Traffic {
     }
 
     /// Takes one of our own frames back.
-    fn take_back(&mut self, peer: ReplicaId, frame: &Frame) {
+    fn take_back(&mut self, peer: ReplicaId, frame: FrameView<'_>) {
         let Some(numbers) = self.links.get_mut(&peer) else { return };
         let tally = self.shared.tally(self.ours, peer);
         let (number, sent_at) = read(frame);
@@ -159,7 +159,7 @@ impl Traffic {
     }
 
     /// Checks the number of a peer's frame.
-    fn check(&mut self, peer: ReplicaId, frame: &Frame) {
+    fn check(&mut self, peer: ReplicaId, frame: FrameView<'_>) {
         let Some(numbers) = self.links.get_mut(&peer) else { return };
         let (number, _) = read(frame);
         if number != numbers.theirs {
@@ -175,20 +175,20 @@ impl Handler for Traffic {
         self.fill(link);
     }
 
-    fn on_frame(&mut self, link: &mut Link<'_>, frame: Frame) -> Flow {
+    fn on_frame(&mut self, link: &mut Link<'_>, frame: FrameView<'_>) -> Flow {
         let peer = link.peer();
         let is_ours = frame.header().replica() == self.ours;
         match frame.command() {
             STARTER if is_ours => self.fill(link),
             NUMBERED if is_ours => {
-                self.take_back(peer, &frame);
+                self.take_back(peer, frame);
                 self.fill(link);
             }
             command => {
                 if command == NUMBERED {
-                    self.check(peer, &frame);
+                    self.check(peer, frame);
                 }
-                return self.returns.give(peer, frame, |frame| link.send(frame));
+                return self.returns.give(peer, frame, |frame| link.forward(peer, frame));
             }
         }
         Flow::Continue
@@ -208,7 +208,7 @@ impl Handler for Traffic {
 }
 
 /// A frame's number and the time at which it was sent.
-fn read(frame: &Frame) -> (u64, u64) {
+fn read(frame: FrameView<'_>) -> (u64, u64) {
     let fields = frame.header().reserved_command();
     let word = |at: usize| {
         let bytes = fields.get(at..).and_then(|fields| fields.first_chunk());

@@ -168,7 +168,7 @@ fn expect_order(ours: &cluster::Node, peer: u8) -> usize {
                     gap_allowed = true;
                 }
                 Event::Frame { peer: from, frame } if *from == peer => {
-                    let (sent_to, number) = number_of(frame);
+                    let (sent_to, number) = number_of(frame.header());
                     assert_eq!(sent_to, u32::from(peer));
                     let follows = match last {
                         None => true,

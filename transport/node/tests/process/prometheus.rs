@@ -139,7 +139,7 @@ fn flood(node: &Node) -> Stranger {
     wait_until("the link is up", || node.is_linked(0));
     writing.set_nonblocking(true).expect("an option of every socket");
     let frame = patterned(1, 60_000);
-    let frame = [&frame.header().as_bytes()[..], &frame.body()[..]].concat();
+    let frame = frame.to_bytes();
     let mut sent = 0;
     wait_until("the node has no room", || {
         while let Ok(count) = writing.write(&frame[sent % frame.len()..]) {
