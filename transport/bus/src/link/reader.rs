@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use ringseal_wire::{Deframer, FrameView, SizeError};
 
 use crate::buffers::{BUFFER, Buffers, LARGE_BUFFER};
@@ -38,7 +39,7 @@ impl Reader {
     pub(super) fn new(max_frame: u32, early: &[u8]) -> Self {
         let mut deframer = Deframer::new(max_frame);
         // Zeroed, like every buffer that is read into: what is behind `early` is spare.
-        let mut buffer = bytes::BytesMut::zeroed(early.len());
+        let mut buffer = BytesMut::zeroed(early.len());
         buffer.copy_from_slice(early);
         *deframer.buffer_mut() = buffer;
         // No buffer of a size that anybody could use again.
@@ -62,9 +63,8 @@ impl Reader {
         if !self.make_room(buffers) {
             return Poll::Ready(Ok(Read::Starved));
         }
-        let buffer = self.deframer.buffer_mut();
-        let room = buffer.capacity() - buffer.len();
-        let count = ready!(stream.poll_fill(cx, buffer))?;
+        let room = self.room();
+        let count = ready!(stream.poll_fill(cx, self.deframer.buffer_mut()))?;
         self.idle = false;
         // Whoever fills its buffer has more to say than fits; a larger one saves calls and the moving
         // of frames that are cut in two.
@@ -76,9 +76,10 @@ impl Reader {
         Poll::Ready(Ok(if count == 0 { Read::End } else { Read::Bytes(count) }))
     }
 
-    /// Gives the buffer back if nothing has been read since the last call, nor is under way.
+    /// Gives the buffer back if nothing is under way and nothing has been read since the last call, or
+    /// little of late for its size.
     pub(super) fn rest(&mut self, buffers: &mut Buffers) {
-        if self.idle && self.deframer.is_empty() {
+        if (self.idle || self.capacity > self.wanted) && self.deframer.is_empty() {
             self.close(buffers);
         }
         self.idle = true;
@@ -86,7 +87,7 @@ impl Reader {
 
     /// Gives the buffer back, and what is in it.
     pub(super) fn close(&mut self, buffers: &mut Buffers) {
-        let old = self.deframer.swap_buffer(bytes::BytesMut::new());
+        let old = self.deframer.swap_buffer(BytesMut::new());
         buffers.retire(old, self.capacity);
         self.capacity = 0;
     }
@@ -98,32 +99,35 @@ impl Reader {
         // A bad size ends the link before it gets here.
         let missing = self.deframer.missing().unwrap_or(0);
         let needed = (started + missing).max(BUFFER);
-        let wanted = needed.max(self.wanted);
-        let buffer = self.deframer.buffer_mut();
-        let room = buffer.capacity() - buffer.len();
         // A huge frame's own buffer ends with the frame, so its last read may be a small one.
         let enough = if self.capacity > LARGE_BUFFER { missing } else { missing.max(LEAST_READ) };
-        if room >= enough {
-            return true;
+        let suits = self.capacity == needed || (needed..=LARGE_BUFFER).contains(&self.capacity);
+        // If nobody holds a frame of this buffer any more, it starts over where it is, in memory that the
+        // caches still have. What has begun to arrive moves along, so that is to be little or to be due.
+        if suits && (started <= LEAST_READ || self.room() < enough) {
+            let _ = self.deframer.buffer_mut().try_reclaim(self.capacity - started);
         }
-        for size in [wanted, needed] {
-            // If nobody holds a frame of this buffer any more, it starts over where it is.
-            if self.capacity == size && self.deframer.buffer_mut().try_reclaim(size - started) {
-                return true;
-            }
-            // A large buffer is a comfort, for which the budget has to have room beside this one.
-            if size > needed && !buffers.has_room(self.capacity + size) {
-                continue;
-            }
-            if let Some(fresh) = buffers.take(size) {
-                let capacity = fresh.capacity();
-                let old = self.deframer.swap_buffer(fresh);
-                buffers.retire(old, self.capacity);
-                self.capacity = capacity;
-                return true;
-            }
-        }
-        false
+        let room = self.room() >= enough;
+        // A large buffer is a comfort, for which the budget has to have room beside this one.
+        let grows = self.wanted > needed.max(self.capacity)
+            && buffers.has_room(self.capacity + self.wanted)
+            && self.go_on_in(buffers.take(self.wanted), buffers);
+        grows || room || self.go_on_in(buffers.take(needed), buffers)
+    }
+
+    fn room(&mut self) -> usize {
+        let buffer = self.deframer.buffer_mut();
+        buffer.capacity() - buffer.len()
+    }
+
+    /// Goes on in another buffer, if there is one.
+    fn go_on_in(&mut self, fresh: Option<BytesMut>, buffers: &mut Buffers) -> bool {
+        let Some(fresh) = fresh else { return false };
+        let capacity = fresh.capacity();
+        let old = self.deframer.swap_buffer(fresh);
+        buffers.retire(old, self.capacity);
+        self.capacity = capacity;
+        true
     }
 }
 
@@ -132,6 +136,33 @@ mod tests {
     use ringseal_wire::{Command, Frame, Header};
 
     use super::*;
+
+    #[test]
+    fn a_buffer_starts_over_where_it_is_once_its_frames_are_gone() {
+        let frame = Frame::new(Header::new(Command::PREPARE), vec![1; 100].into()).expect("small");
+        let mut buffers = Buffers::new(u64::MAX);
+        let mut reader = Reader::new(1 << 20, &[]);
+        assert!(reader.make_room(&mut buffers));
+        let start = reader.deframer.buffer_mut().as_ptr();
+        for started in [0, 300] {
+            reader.deframer.feed(&frame.to_bytes());
+            let kept = reader.next_frame().expect("a good size").expect("a whole frame").to_frame();
+            reader.deframer.feed(&frame.to_bytes()[..started]);
+            assert_eq!(reader.next_frame(), Ok(None));
+
+            assert!(reader.make_room(&mut buffers));
+            assert_eq!(reader.deframer.buffer_mut().as_ptr(), start.wrapping_add(356));
+            drop(kept);
+            assert!(reader.make_room(&mut buffers));
+            assert_eq!(
+                (reader.deframer.buffer_mut().as_ptr(), reader.room()),
+                (start, BUFFER - started)
+            );
+        }
+        reader.deframer.feed(&frame.to_bytes()[300..]);
+        let whole = reader.next_frame().expect("a good size").expect("a whole frame");
+        assert_eq!(whole.to_frame(), frame);
+    }
 
     #[test]
     fn a_budget_too_small_for_a_large_buffer_still_gives_the_usual_one() {
