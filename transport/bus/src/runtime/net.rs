@@ -145,15 +145,22 @@ impl Stream {
         batch: &Batch<'_>,
     ) -> Poll<io::Result<usize>> {
         let slices = batch.slices();
+        // SAFETY: zeros are an empty message.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = slices.as_ptr().cast_mut();
+        message.msg_iovlen = slices.len() as _;
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         let send = |socket: BorrowedFd<'_>| {
-            // SAFETY: zeros are an empty message.
-            let mut message: libc::msghdr = unsafe { mem::zeroed() };
-            message.msg_iov = slices.as_ptr().cast_mut();
-            message.msg_iovlen = slices.len() as _;
-            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-            // SAFETY: the message points to slices of memory that the batch borrows, and the kernel
-            // only reads them.
-            let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+            let socket = socket.as_raw_fd();
+            // SAFETY: the slices, to which the message points, are of memory that the batch borrows, and the
+            // kernel only reads them.
+            let sent = unsafe {
+                match slices {
+                    // The same with less to check.
+                    [one] => libc::send(socket, one.iov_base, one.iov_len, flags),
+                    _ => libc::sendmsg(socket, &raw const message, flags),
+                }
+            };
             usize::try_from(sent).map_err(|_| io::Error::last_os_error())
         };
         self.poll_send(cx, batch.first(), send)
