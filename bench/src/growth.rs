@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use plotters::prelude::*;
 
-use crate::plot::{Area, BACKGROUND, colour};
+use crate::plot::{Area, BACKGROUND, colour, draw_legend};
 use crate::report::{Metric, Report};
 use crate::shape::Shape;
 
@@ -172,13 +172,7 @@ impl Panel {
                 chart.draw_series(LineSeries::new(whisker, BLACK.stroke_width(1)))?;
             }
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(BACKGROUND.mix(0.8))
-            .border_style(BLACK)
-            .draw()?;
-        Ok(())
+        draw_legend(&mut chart)
     }
 }
 

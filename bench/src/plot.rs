@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use plotters::coord::ranged1d::Ranged;
 use plotters::prelude::*;
 
 use crate::report::{Cell, Curve, Report};
@@ -123,6 +124,15 @@ fn percentile(at: &f64) -> String {
     }
 }
 
+/// Draws what the series are, in the corner that they leave free.
+pub(crate) fn draw_legend<'a, X: Ranged, Y: Ranged>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
+) -> Result<()> {
+    let labels = &mut chart.configure_series_labels();
+    let labels = labels.position(SeriesLabelPosition::UpperLeft);
+    Ok(labels.background_style(BACKGROUND.mix(0.8)).border_style(BLACK).draw()?)
+}
+
 /// HDR curves: the percentile on an axis where each further nine takes as much room.
 fn latency(curves: &[&Curve], file: &Path) -> Result<()> {
     if curves.is_empty() {
@@ -161,11 +171,6 @@ fn latency(curves: &[&Curve], file: &Path) -> Result<()> {
             .label(format!("{} {}", curve.contestant, curve.shape))
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(BACKGROUND.mix(0.8))
-        .border_style(BLACK)
-        .draw()?;
+    draw_legend(&mut chart)?;
     root.present().with_context(|| file.display().to_string())
 }
