@@ -1,11 +1,13 @@
 //! Every frame arrives whole, whoever sends it to whom, however large it is.
 
+use std::io::{Read, Write};
 use std::thread;
 
 use ringseal::{Command, Frame, Header, SendErrorKind};
-use ringseal_tests::cluster::{Net, Node};
+use ringseal_tests::cluster::{Net, Node, wait_until};
 use ringseal_tests::frames::{self, HEADER};
-use ringseal_tests::script::Listen;
+use ringseal_tests::raw;
+use ringseal_tests::script::{Echo, Listen};
 
 /// The largest frame of these tests: above every buffer, small enough for a debug build.
 const MAX: u32 = 3 << 20;
@@ -133,4 +135,23 @@ fn counters_agree_with_what_was_sent() {
     assert_eq!(receiver.frames_in, SIZES.len() as u64);
     assert_eq!(receiver.bytes_in, bytes as u64);
     assert_eq!(mesh.peers()[0].bytes_in, bytes as u64);
+}
+
+/// The peer has the first answers to work on while we are at the next.
+#[test]
+fn the_answers_to_a_long_batch_leave_in_parts() {
+    const BATCHES: u64 = 10;
+    let net = Net::new(&[0, 1]).without_auth().quiet();
+    let one = net.start(1, Echo::default);
+    let mut peer = raw::dial(net.address(1), 0);
+    let batch = frames::numbered(0, 7, HEADER).to_bytes().repeat(256);
+    let mut echo = vec![0; batch.len()];
+    for _ in 0..BATCHES {
+        peer.write_all(&batch).expect("the bus reads");
+        peer.read_exact(&mut echo).expect("the bus answers");
+        assert!(echo == batch);
+    }
+    // Counted a moment after the peer has them.
+    wait_until("every batch took two writes", || one.metrics().writes >= 2 * BATCHES);
+    one.shutdown();
 }

@@ -48,7 +48,16 @@ fn a_new_deframer_allocates_nothing() {
 fn a_detached_frame_takes_its_own_length() {
     for body_len in [0, 100] {
         let frame = frame(body_len);
+        let own = (1, (HEADER_LEN + body_len) as u64);
         let (_copy, counts) = alloc::count(|| frame.detach());
-        assert_eq!((counts.allocations, counts.bytes), (1, (HEADER_LEN + body_len) as u64));
+        assert_eq!((counts.allocations, counts.bytes), own);
+
+        let mut deframer = Deframer::new(DEFAULT_MAX_FRAME);
+        deframer.feed(&frame.to_bytes());
+        let received = deframer.next_frame().expect("the size is right").expect("a whole frame");
+        let (_copy, counts) = alloc::count(|| received.detach());
+        assert_eq!((counts.allocations, counts.bytes), own);
+        let (_kept, counts) = alloc::count(|| received.to_frame());
+        assert_eq!(counts.allocations, 0);
     }
 }

@@ -321,6 +321,11 @@ mod tests {
 
     #[test]
     fn debug_shows_no_body() {
+        let received = Bytes::from(prepare(b"a secret").to_bytes());
+        assert_eq!(
+            format!("{:?}", FrameView::new(&received, &received)),
+            "FrameView { command: Prepare, replica: 2, size: 264, .. }"
+        );
         assert_eq!(
             format!("{:?}", prepare(b"a secret")),
             "Frame { command: Prepare, replica: 2, size: 264, .. }"

@@ -156,7 +156,7 @@ enum Delivered {
     /// All that are whole.
     All,
     /// As many as go before their answers are written.
-    Some,
+    Part,
     /// No more than the handler wanted.
     Paused,
 }
@@ -204,11 +204,12 @@ impl<H: Handler> LinkTask<'_, H> {
         }
         let delivered = self.deliver()?;
         let flushed = self.flush(cx);
-        if match delivered {
+        let more = match delivered {
             Delivered::All => false,
-            Delivered::Some => true,
+            Delivered::Part => true,
             Delivered::Paused => !self.state.paused.get(),
-        } {
+        };
+        if more {
             return Ok(Next::More);
         }
         if let Some((reason, _)) = self.state.ending.get() {
@@ -234,7 +235,7 @@ impl<H: Handler> LinkTask<'_, H> {
         let mut frames = 0;
         let delivered = loop {
             if frames == FRAMES {
-                break Ok(Delivered::Some);
+                break Ok(Delivered::Part);
             }
             let frame = match self.reader.next_frame() {
                 Ok(Some(frame)) if !frame.command().is_handshake() => frame,
